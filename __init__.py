@@ -1,0 +1,1 @@
+"""Millstream: a Kafka-native stream processor for live data and live answers."""
