@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Makes .venv hold exactly what requirements.lock names, and this checkout as an editable install.
+#
+# Needs: bash, coreutils, and a Python >= 3.11; nothing else. Done before (same lock, same pyproject.toml, same Python)? Then it
+# returns in some milliseconds. What it does not do: remove packages that somebody installed into .venv by hand.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+venv=${VENV:-.venv}
+lock=requirements.lock
+stamp=$venv/millstream-setup
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if is_new_enough "$candidate"; then echo "$candidate"; return; fi
+    done
+    die "Millstream needs Python 3.11 or later, and ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
+        "Install one, or name it: make setup PYTHON=/path/to/python3.12"
+}
+
+# The environment's state in one line: what was installed, on which interpreter, into which folder (a moved .venv is a broken one).
+fingerprint() {
+    { cat "$lock" pyproject.toml setup.py scripts/setup.sh; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
+}
+
+# Debian keeps ensurepip, without which a venv gets no pip, in a package of its own (python3-venv).
+make_venv() {
+    local python
+    python=$(find_python)
+    say "making $venv with $("$python" --version)"
+    rm -rf "$venv"
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null && ! "$python" -m pip --version >/dev/null 2>&1; then
+        local package
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+            say "this Python has neither ensurepip nor pip: installing $package"
+            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$package" >/dev/null
+        else
+            die "this Python has neither ensurepip nor pip. Run: sudo apt-get install $package    and then: make setup"
+        fi
+    fi
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$python" -m venv "$venv"
+    elif "$python" -c 'import venv' 2>/dev/null; then
+        "$python" -m venv --without-pip "$venv"
+    else
+        "$python" -m pip install --quiet --target "$venv.virtualenv" virtualenv
+        PYTHONPATH="$venv.virtualenv" "$python" -m virtualenv --quiet "$venv"
+        rm -rf "$venv.virtualenv"
+    fi
+}
+
+# pip of the venv where it has one, else the pip of the Python it was made from, told to work in the venv.
+pip_install() {
+    if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    else
+        "$(find_python)" -m pip --python "$venv/bin/python" install --quiet --disable-pip-version-check "$@"
+    fi
+}
+
+# uv is an order of magnitude faster than pip, and is in the lock like everything else: its entry alone goes first.
+install_uv() {
+    [ -x "$venv/bin/uv" ] && return
+    local entry
+    entry=$(mktemp)
+    awk '/^[^ #]/ { inside = /^uv==/ } inside' "$lock" >"$entry"
+    pip_install --require-hashes -r "$entry" || say "uv did not install: pip does the rest, which takes longer"
+    rm -f "$entry"
+}
+
+install() {
+    say "installing what $lock names (a few minutes the first time, then from the cache)"
+    install_uv
+    if [ -x "$venv/bin/uv" ] && VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --require-hashes -r "$lock"; then
+        VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation --editable .
+    else
+        pip_install --require-hashes -r "$lock"
+        pip_install --no-deps --no-build-isolation --editable .
+    fi
+}
+
+exec 9>"${TMPDIR:-/tmp}/millstream-setup-$(pwd | sha256sum | cut -c1-12).lock" # two verbs at once: the second waits
+if command -v flock >/dev/null; then flock 9; fi
+is_new_enough "$venv/bin/python" || make_venv
+if [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
+    install
+    fingerprint >"$stamp"
+    say "ready: $("$venv/bin/python" --version), $venv"
+fi
