@@ -1,8 +1,8 @@
 """The three shapes in which data moves: `Fetch` (bytes in), `Batch` (columns inside), `Records` (bytes out).
 
 Work is done on micro-batches of columns, never on one Python object a record. A `Fetch` is what one poll brought of one
-partition, still bytes; only it knows offsets. A `Batch` is a polars frame of the user's columns plus three columns of ours
-(`TIME`, `BEFORE`, `OFFSET`) that ride along through every stateless step. `Records` are the columns of bytes a producer sends.
+partition, still bytes; only it knows offsets. A `Batch` is a polars frame of the user's columns plus columns of ours
+(`TIME`, `BEFORE`, `OFFSET`, at times `DELETED`) that ride along through every stateless step. `Records` are the columns of bytes a producer sends.
 
 None of them is ever changed in place: a step gives a new one.
 """
@@ -27,7 +27,10 @@ BEFORE: Final = "__before"
 OFFSET: Final = "__offset"
 """Offset of the record the row came from (Int64), or -1 where a step made the row."""
 
-INTERNAL_COLUMNS: Final = (TIME, BEFORE, OFFSET)
+DELETED: Final = "__deleted"
+"""Only present where a step takes results back (Boolean): a true row is a tombstone, of which only the key columns count."""
+
+INTERNAL_COLUMNS: Final = (TIME, BEFORE, OFFSET, DELETED)
 
 MIN_TIME: Final = -(1 << 62)
 """A watermark before everything: no record seen yet."""
