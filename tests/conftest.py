@@ -1,0 +1,58 @@
+"""Fixtures of every test: a real Kafka when one is asked for, names nobody else uses, the hypothesis profile."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.broker.shared import SharedBroker, ask, default_start
+
+settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+SHARED = pytest.StashKey[SharedBroker]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller, or the only process, owns the broker; it starts nothing yet."""
+    if not hasattr(config, "workerinput"):
+        config.stash[SHARED] = SharedBroker(default_start)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells each xdist worker where to ask for the broker."""
+    node.workerinput["broker_socket"] = node.config.stash[SHARED].serve()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line: which broker was used and how long it took to start."""
+    line = config.stash[SHARED].summary() if SHARED in config.stash else None
+    if line:
+        terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the broker with the run."""
+    if SHARED in config.stash:
+        config.stash[SHARED].close()
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> str:
+    """The bootstrap address of a real Kafka, one for the whole run; use `unique` for topics and groups."""
+    if worker := getattr(pytestconfig, "workerinput", None):
+        return ask(worker["broker_socket"])
+    return pytestconfig.stash[SHARED].bootstrap()
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Makes a name that no other test, worker or run uses: `unique("clicks")` -> "clicks-4f1c9a02be"."""
+    suffix = uuid.uuid4().hex[:10]
+    return lambda prefix: f"{prefix}-{suffix}"
