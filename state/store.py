@@ -69,7 +69,7 @@ class Store(Protocol):
         """In the order of `keys`; sorted keys are read faster."""
         ...
 
-    def scan(self, keys: KeyRange = KeyRange(b""), *, chunk_rows_max: int = 10_000) -> Iterator[Changes]:  # noqa: B008
+    def scan(self, keys: KeyRange = KeyRange(b""), *, chunk_rows_max: int = 10_000) -> Iterator[Changes]:
         """The entries in ascending key order, in chunks. What is written meanwhile is not seen."""
         ...
 

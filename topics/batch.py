@@ -2,7 +2,8 @@
 
 Work is done on micro-batches of columns, never on one Python object a record. A `Fetch` is what one poll brought of one
 partition, still bytes; only it knows offsets. A `Batch` is a polars frame of the user's columns plus columns of ours
-(`TIME`, `BEFORE`, `OFFSET`, at times `DELETED`) that ride along through every stateless step. `Records` are the columns of bytes a producer sends.
+(`TIME`, `BEFORE`, `OFFSET`, at times `DELETED`) that ride along through every stateless step. `Records` are the columns of
+bytes a producer sends.
 
 None of them is ever changed in place: a step gives a new one.
 """

@@ -76,8 +76,8 @@ class Schema:
 
 
 def _checked_name(name: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise SchemaError(f"a column's name is text, got {name!r}")
+    if not name:
+        raise SchemaError("a column needs a name, got an empty one")
     if name in INTERNAL_COLUMNS:
         raise SchemaError(
             f"column {name!r}: names that begin with two underscores like this one are taken; choose another"
@@ -97,6 +97,6 @@ def _data_type(name: str, kind: ColumnType) -> pl.DataType:
         raise SchemaError(f"column {name!r}: no type {kind!r}{hint} Types: {', '.join(TYPES)}")
     if kind in _PYTHON:
         return _PYTHON[kind]
-    if isinstance(kind, type) and issubclass(kind, pl.DataType):
+    if issubclass(kind, pl.DataType):
         return kind()
     raise SchemaError(f"column {name!r}: expected a type name, got {kind!r}. Types: {', '.join(TYPES)}")
