@@ -15,7 +15,7 @@ BESIDE := $(patsubst %/,%,$(wildcard tests/ benchmarks/ examples/))
 # Two processes share one broker; more would fight over it. With ARGS (some tests only) starting them costs more than it saves.
 JOBS ?= $(if $(ARGS),0,$(shell [ "$$(nproc)" -ge 2 ] && echo 2 || echo 0))
 
-.PHONY: help setup demo test check format bench docs lock clean
+.PHONY: help setup demo test check check-format check-lint check-types check-layers check-shape format bench docs lock clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,21 @@ test: setup ## all tests; ARGS="tests/topics -k json" for some, JOBS=0 for one p
 	@$(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
 
 check: setup ## format, lint, types, layers, shape: everything that needs no broker
+	@$(MAKE) --keep-going check-format check-lint check-types check-layers check-shape
+
+check-format: setup
 	@echo "check: ruff format"; $(BIN)/ruff format --check --quiet . || { echo "  make format    mends it"; exit 1; }
-	@echo "check: ruff check"; $(BIN)/ruff check --quiet .
+
+check-lint: setup
+	@echo "check: ruff check"; $(BIN)/ruff check --quiet --output-format concise .
+
+check-types: setup
 	@echo "check: mypy"; scripts/types.sh $(LAYERS) $(BESIDE)
+
+check-layers: setup
 	@echo "check: import-linter"; report=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$report"; exit 1; }; tail -1 <<<"$$report"
+
+check-shape: setup
 	@echo "check: shape"; $(BIN)/python -m pytest -q tests/shape
 
 format: setup ## let ruff format the code and mend what it can
@@ -59,5 +70,5 @@ lock: setup ## renew requirements.lock to the newest versions pyproject.toml all
 
 clean: ## remove what was built, downloaded or started here (the broker's cache of jars stays)
 	@if [ -x $(BIN)/millstream ]; then $(BIN)/millstream broker stop >/dev/null 2>&1 || true; fi
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .millstream
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .millstream
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

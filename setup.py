@@ -9,6 +9,7 @@ from setuptools import find_packages, setup
 LAYERS = ("topics", "state", "workers", "rag", "ops")
 
 setup(
+    script_name="setup.py",  # so that build_py knows which file at the root is not the package's
     packages=[
         "millstream",
         *(f"millstream.{name}" for name in find_packages(include=[*LAYERS, *(f"{layer}.*" for layer in LAYERS)])),

@@ -34,7 +34,8 @@ make_venv() {
     local python
     python=$(find_python)
     say "making $venv with $("$python" --version)"
-    rm -rf "$venv"
+    if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then die "$venv is there and is no virtual environment: name another, VENV=..."; fi
+    rm -rf "$venv" # of another machine, another folder, or an older Python
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null && ! "$python" -m pip --version >/dev/null 2>&1; then
         local package
         package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
