@@ -20,7 +20,7 @@ find_python() {
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
         if is_new_enough "$candidate"; then echo "$candidate"; return; fi
     done
-    die "Millstream needs Python 3.11 or later, and ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
+    die "Millstream needs Python 3.11 or later, and ${PYTHON:-python3} is: $("${PYTHON:-python3}" --version 2>&1 | head -1)." \
         "Install one, or name it: make setup PYTHON=/path/to/python3.12"
 }
 
@@ -29,37 +29,38 @@ fingerprint() {
     { cat "$lock" pyproject.toml setup.py scripts/setup.sh; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
 }
 
+has_ensurepip() { "$1" -c 'import venv; from ensurepip import version' 2>/dev/null; }
+has_pip() { "$1" -m pip --version >/dev/null 2>&1; }
+
 # Debian keeps ensurepip, without which a venv gets no pip, in a package of its own (python3-venv).
+get_ensurepip() {
+    local package
+    package=$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "this Python has neither ensurepip nor pip: installing $package"
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$package" >/dev/null
+    else
+        die "this Python has neither ensurepip nor pip. Run: sudo apt-get install $package    and then: make setup"
+    fi
+}
+
 make_venv() {
     local python
     python=$(find_python)
     say "making $venv with $("$python" --version)"
     if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ]; then die "$venv is there and is no virtual environment: name another, VENV=..."; fi
     rm -rf "$venv" # of another machine, another folder, or an older Python
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null && ! "$python" -m pip --version >/dev/null 2>&1; then
-        local package
-        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            say "this Python has neither ensurepip nor pip: installing $package"
-            apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$package" >/dev/null
-        else
-            die "this Python has neither ensurepip nor pip. Run: sudo apt-get install $package    and then: make setup"
-        fi
-    fi
-    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    has_ensurepip "$python" || has_pip "$python" || get_ensurepip "$python"
+    if has_ensurepip "$python"; then
         "$python" -m venv "$venv"
-    elif "$python" -c 'import venv' 2>/dev/null; then
-        "$python" -m venv --without-pip "$venv"
     else
-        "$python" -m pip install --quiet --target "$venv.virtualenv" virtualenv
-        PYTHONPATH="$venv.virtualenv" "$python" -m virtualenv --quiet "$venv"
-        rm -rf "$venv.virtualenv"
+        "$python" -m venv --without-pip "$venv"
     fi
 }
 
 # pip of the venv where it has one, else the pip of the Python it was made from, told to work in the venv.
 pip_install() {
-    if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if has_pip "$venv/bin/python"; then
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
     else
         "$(find_python)" -m pip --python "$venv/bin/python" install --quiet --disable-pip-version-check "$@"
@@ -87,7 +88,8 @@ install() {
     fi
 }
 
-exec 9>"${TMPDIR:-/tmp}/millstream-setup-$(pwd | sha256sum | cut -c1-12).lock" # two verbs at once: the second waits
+mkdir -p build
+exec 9>build/setup.lock # two verbs at once: the second waits
 if command -v flock >/dev/null; then flock 9; fi
 is_new_enough "$venv/bin/python" || make_venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then

@@ -18,6 +18,7 @@ SHELL = (
     "topics/memory/",
     "topics/kafka/",
     "topics/bridge.py",
+    "topics/ensure.py",  # creates and checks topics at start
     "topics/source.py",
     "topics/sources/",
     "topics/sink.py",
