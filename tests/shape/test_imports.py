@@ -96,6 +96,25 @@ def test_all_is_sorted(path: Path) -> None:
     assert names == sorted(set(names))
 
 
+# What aiokafka calls public. The rest of it is touched in topics/kafka alone, where a test checks each attribute that is used.
+_AIOKAFKA = {"aiokafka", "aiokafka.abc", "aiokafka.admin", "aiokafka.errors", "aiokafka.helpers", "aiokafka.structs"}
+
+
+def _aiokafka_imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return sorted({name for name in found if name.split(".")[0] == "aiokafka"} - _AIOKAFKA)
+
+
+def test_private_parts_of_aiokafka_are_used_at_the_edge_alone() -> None:
+    paths = [path for path in package() if not short(path).startswith("topics/kafka/")]
+    assert {short(path): found for path in paths if (found := _aiokafka_imports(path))} == {}
+
+
 def _imports(tree: ast.Module) -> list[str]:
     """Absolute imports of our own package or of a bare layer, wherever they stand in the file."""
     names = []

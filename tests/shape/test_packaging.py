@@ -14,15 +14,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.shape.tree import BESIDE, LAYERS, ROOT, files, short
+from tests.shape.tree import BESIDE, LAYERS, ROOT
 
 _BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 _ROOT_FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "py.typed", "__init__.py")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built from a copy in a folder whose name is no identifier, as a clone's may be."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy in a folder whose name is no identifier, as a clone's may be."""
     checkout = tmp_path_factory.mktemp("checkout") / "clone-1"
     checkout.mkdir()
     for name in _ROOT_FILES:
@@ -30,16 +30,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for folder in (*LAYERS, *BESIDE):
         if (ROOT / folder).exists():
             shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path) -> zipfile.ZipFile:
     out = checkout.parent / "out"
     out.mkdir()
     subprocess.run([sys.executable, "-c", _BUILD, str(out)], cwd=checkout, check=True, capture_output=True, timeout=120)
     return zipfile.ZipFile(next(out.glob("*.whl")))
 
 
-def test_the_wheel_is_the_package(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_is_the_package(wheel: zipfile.ZipFile, checkout: Path) -> None:
     """Every file of the layers, data files too, at its place below `millstream/`; no test, no benchmark, no example."""
     held = sorted(name for name in wheel.namelist() if ".dist-info/" not in name)
-    ours = ["__init__.py", "py.typed", *(short(path) for path in files(*LAYERS))]
+    layers = [path for layer in LAYERS for path in (checkout / layer).rglob("*") if path.is_file()]
+    ours = ["__init__.py", "py.typed", *(path.relative_to(checkout).as_posix() for path in layers)]
     assert held == sorted(f"millstream/{name}" for name in ours)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.shape.tree import LAYERS, files, parse, short
 
-# Folders of parts, and what the names of a part's class may end in beside the file's name: `codecs/json.py` defines JsonCodec or Json.
+# Folders of parts, and what a part's name may end in beside the file's name: `codecs/json.py` defines JsonCodec or Json.
 KINDS = {
-    "operators": ("", "operator"),
+    "operators": ("", "operator", "step"),
     "windows": ("", "window", "windows"),
     "reducers": ("", "reducer"),
     "codecs": ("", "codec"),
@@ -25,10 +25,14 @@ KINDS = {
     "sinks": ("", "sink"),
 }
 
+# Parts need it and it is none: the one module that imports native libraries, in the order that does not crash.
+_NO_PARTS = {"rag/indexes/native.py"}
+
 _PARTS = [
     path
     for path in files(*LAYERS, suffix=".py")
     if path.parent.name in KINDS and path.parent.parent.name in LAYERS and not path.name.startswith("_")
+    if short(path) not in _NO_PARTS
 ]
 
 
@@ -43,9 +47,8 @@ def _public(tree: ast.Module) -> list[str]:
 
 
 @pytest.mark.parametrize("path", _PARTS, ids=short)
-def test_a_file_of_parts_defines_one_part_named_as_the_file(path: Path) -> None:
+def test_a_file_of_parts_defines_a_part_named_as_the_file(path: Path) -> None:
+    """Under a public name, so that `codec: json` in YAML leads a reader to `codecs/json.py` and to nothing else."""
     named = {_flat(path.stem) + ending for ending in KINDS[path.parent.name]}
     parts = [name for name in _public(parse(path)) if _flat(name) in named]
-    assert len(parts) == 1, (
-        f"{short(path)} defines {_public(parse(path))}: one of them is called as the file, {sorted(named)}"
-    )
+    assert parts != [], f"{short(path)} defines {_public(parse(path))}, and none is called as the file: {sorted(named)}"
