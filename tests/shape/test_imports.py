@@ -52,9 +52,8 @@ def _import(names: list[str], heavy: tuple[str, ...] = ("",)) -> str:
     """What the fresh interpreter had to say; empty when importing did nothing."""
     command = [sys.executable, "-c", _PROBE, ",".join(heavy), ",".join(names)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    return (
-        done.stdout + done.stderr if done.returncode == 0 else f"status {done.returncode}: {done.stdout}{done.stderr}"
-    )
+    said = (done.stdout + done.stderr).strip()
+    return said if done.returncode == 0 else f"status {done.returncode}: {said.splitlines()[-1]}"
 
 
 def test_importing_a_package_imports_no_optional_part_and_starts_nothing() -> None:
