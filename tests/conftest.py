@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from millstream.ops.local_broker import LocalBroker
 from tests.broker.shared import SharedBroker, ask, default_start
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
@@ -49,6 +50,20 @@ def kafka(pytestconfig: pytest.Config) -> str:
     if worker := getattr(pytestconfig, "workerinput", None):
         return ask(worker["broker_socket"])
     return pytestconfig.stash[SHARED].bootstrap()
+
+
+@pytest.fixture(scope="session")
+def secured_kafka() -> Iterator[LocalBroker]:
+    """A Kafka with SASL_SSL, SCRAM-SHA-512 and ACLs: `.bootstrap`, `.security` (all rights), `.security_of("guest")`."""
+    with LocalBroker(secured=True) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def three_kafkas() -> Iterator[LocalBroker]:
+    """Three nodes to kill and pause; each worker has its own, so that no other test sees it. Leave all running."""
+    with LocalBroker(nodes=3) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The Kafka a test run uses: found or started once, at the first test that asks, whatever the number of workers.
 
-Order: `MILLSTREAM_TEST_BROKERS`, else a container where a Docker engine answers, else `LocalBroker`.
+Order: `MILLSTREAM_TEST_BROKERS`, else a container where a Docker engine answers (`MILLSTREAM_TEST_CONTAINER`: redpanda,
+kafka or none), else `LocalBroker`.
 Under pytest-xdist the controller owns the broker. Workers ask it over a Unix socket, so that nothing starts unless a
 test wants it, nothing starts twice, and nothing ends while another worker still uses it.
 """
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from millstream.ops.local_broker import LocalBroker
 
+REDPANDA = "redpandadata/redpanda:v24.3.1"
+KAFKA = "confluentinc/cp-kafka:7.9.0"
 ENGINE_TIMEOUT_S = 2
 CONTAINER_START_TIMEOUT_S = 120
 ASK_TIMEOUT_S = 180
@@ -37,8 +40,9 @@ def start_broker(environ: Mapping[str, str]) -> Running:
     """The broker for this environment, by the order above."""
     if given := environ.get("MILLSTREAM_TEST_BROKERS"):
         return Running(given, "MILLSTREAM_TEST_BROKERS", lambda: None)
-    if engine_answers():
-        return start_container(environ.get("MILLSTREAM_TEST_CONTAINER", "redpanda"))
+    container = environ.get("MILLSTREAM_TEST_CONTAINER", "redpanda")
+    if container != "none" and engine_answers():
+        return start_container(container)
     broker = LocalBroker().start()
     return Running(broker.bootstrap, "LocalBroker", broker.stop)
 
@@ -62,7 +66,7 @@ def start_container(kind: str) -> Running:
     """A container of `redpanda` or `kafka`, by testcontainers."""
     from testcontainers.community.kafka import KafkaContainer, RedpandaContainer
 
-    container = RedpandaContainer() if kind == "redpanda" else KafkaContainer().with_kraft()
+    container = RedpandaContainer(REDPANDA) if kind == "redpanda" else KafkaContainer(KAFKA).with_kraft()
     container.start(timeout=CONTAINER_START_TIMEOUT_S)
     return Running(container.get_bootstrap_server(), f"testcontainers, {container.image}", container.stop)
 
