@@ -59,7 +59,7 @@ bench: setup ## measure on a local broker, write build/bench.json; PEERS=1 runs 
 
 docs: setup ## the reference from the docstrings into build/docs, and every link of the pages checked
 	@$(BIN)/python -m pytest -q tests/shape/test_pages.py
-	@$(BIN)/python -m pdoc --docformat markdown -o build/docs millstream $(LAYERS:%=millstream.%)
+	@$(BIN)/python -m pdoc --docformat markdown -o build/docs millstream '!millstream.setup'
 	@echo "docs: build/docs/index.html"
 
 lock: setup ## renew requirements.lock to the newest versions pyproject.toml allows (UPGRADE= keeps the old ones)
