@@ -1,0 +1,65 @@
+"""What can go wrong between a document and an answer, classed by what the caller should do.
+
+RagError
+|-- PartError            a part, an option or an extra that is not there: stop; the text says what to change
+|-- MessageError         a record does not have its topic's shape: dead letter (a query: an answer with `error`)
+|-- ParseError           a document cannot be read: status `failed`, its last version stays and is stale
+|   `-- ParseLimitError      it is too large, too slow or too hungry: the same; raise the limit named, or leave it out
+|-- FilterError          a query's filter is wrong: that query alone is answered with `error`
+|-- EmbeddingError       no vectors for these texts: the document fails, the question is answered with `error`
+|-- ModelError           the language model gave no usable answer: the question is answered with `error`
+|   |-- ModelUnavailableError  no answer in the time and tries allowed: asking again later may help
+|   `-- ModelRefusedError      the endpoint refuses this request (key, model, size): asking again will not help
+|-- NotFreshError        the index did not reach the position asked for in time: ask again later
+`-- IndexDamagedError    a saved index cannot be used: throw it away and build it anew
+"""
+
+from __future__ import annotations
+
+
+class RagError(Exception):
+    """Root of the tree above."""
+
+
+class PartError(RagError):
+    """A part, one of its options, or the extra it needs is missing or wrong."""
+
+
+class MessageError(RagError):
+    """A record of one of the document pipeline's topics does not have its shape."""
+
+
+class ParseError(RagError):
+    """A document cannot be turned into text."""
+
+
+class ParseLimitError(ParseError):
+    """A document goes beyond a limit in bytes, pages, characters, time or memory."""
+
+
+class FilterError(RagError):
+    """A metadata filter does not parse."""
+
+
+class EmbeddingError(RagError):
+    """Texts could not be embedded."""
+
+
+class ModelError(RagError):
+    """A language model gave no usable answer."""
+
+
+class ModelUnavailableError(ModelError):
+    """The model's endpoint did not answer within the time and the tries allowed."""
+
+
+class ModelRefusedError(ModelError):
+    """The model's endpoint refuses the request as it is."""
+
+
+class NotFreshError(RagError):
+    """The index did not reach the position a query asked for within the time allowed."""
+
+
+class IndexDamagedError(RagError):
+    """A saved index cannot be read, or is not the one the checkpoint names."""

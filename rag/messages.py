@@ -1,0 +1,234 @@
+"""The records of the document pipeline's topics: JSON that any Kafka client can read and write.
+
+    documents         {"uri", "content" (base64) or "text" or "ref", "content_type", "metadata", "modified_at", "version"}; null: deleted
+    documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms"};
+                      null: deleted
+    queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"}
+    answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata"}],
+    and retrievals    "strategy": {"rounds", "documents_used"}, "tokens": {"prompt", "completion"}, "cost", "model",
+                      "index_position", "took_ms", "revision", "error"}
+
+The key is the document's id (as a rule its URI), or the query's id. `index-updates`, whose value holds a vector, is in `updates.py`. Keys are UTF-8. Fields not named here are ignored when read.
+Reading raises MessageError naming the field and its value.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import orjson
+
+from .document import Answer, Document, Hit
+from .errors import MessageError
+from .fields import Fields, json_object
+
+Strategy = Literal["fixed", "retrieve"]
+STRATEGIES: Final = ("fixed", "retrieve")
+K_MAX: Final = 100
+QUESTION_CHARS_MAX: Final = 10_000
+DOCUMENT_ID_BYTES_MAX: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, and how it wants to be answered."""
+
+    id: str
+    question: str
+    k: int | None = None
+    """Chunks to look up; None: as the pipeline is set."""
+    filter: str | None = None
+    strategy: Strategy = "fixed"
+    """`fixed`: k chunks, one prompt. `retrieve`: the chunks themselves, on the topic `retrievals`."""
+    model: str | None = None
+    fresh_after: Mapping[int, int] = field(default_factory=dict)
+    """Answer only once the index has passed these offsets of `index-updates` (offset of the last record, by partition)."""
+    return_sources: bool = True
+    tenant: str | None = None
+    """Only chunks whose metadata has this `tenant`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What became of one version of a document."""
+
+    state: Literal["indexed", "failed"]
+    chunks: int = 0
+    embedded: int = 0
+    """Chunks for which the embedder was asked."""
+    reused: int = 0
+    """Chunks that were there, or whose vector was in the cache."""
+    stale: bool = False
+    """An older version is what is found, since this one failed."""
+    error: str | None = None
+    version: str | int | None = None
+    took_ms: int = 0
+
+
+def document_id(key: bytes | None) -> str:
+    """The document's id: the record's key. Raises MessageError for a null, empty, overlong or undecodable one."""
+    if not key:
+        raise MessageError("documents: a record needs a key, the document's id")
+    if len(key) > DOCUMENT_ID_BYTES_MAX:
+        raise MessageError(f"documents: the key has {len(key)} bytes, at most {DOCUMENT_ID_BYTES_MAX}")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise MessageError(f"documents: the key is not UTF-8: {key[:40]!r}") from None
+
+
+def read_document(key: bytes | None, value: bytes) -> Document:
+    """A record of `documents` that is no deletion."""
+    uri = document_id(key)
+    fields = Fields(json_object(value, "documents"), "documents")
+    content, text, ref = fields.text("content"), fields.text("text"), fields.text("ref")
+    if sum(part is not None for part in (content, text, ref)) != 1:
+        raise MessageError("documents: expected exactly one of content (base64), text, ref - at $")
+    return Document(
+        uri=fields.text("uri") or uri,
+        content=None if content is None else _base64(content),
+        text=text,
+        ref=ref,
+        content_type=fields.text("content_type") or "",
+        metadata=fields.object("metadata"),
+        modified_at=fields.text_or_whole("modified_at"),
+        version=fields.text_or_whole("version"),
+    )
+
+
+def _base64(content: str) -> bytes:
+    try:
+        return b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MessageError(f"documents: not base64 ({error}) - at $.content") from None
+
+
+def write_document(document: Document) -> bytes:
+    """The value of a record of `documents`; its key is the document's id, as a rule its URI."""
+    body: dict[str, Any] = {"uri": document.uri}
+    if document.content is not None:
+        body["content"] = b64encode(document.content).decode()
+    if document.text is not None:
+        body["text"] = document.text
+    if document.ref is not None:
+        body["ref"] = document.ref
+    return orjson.dumps(
+        body
+        | {
+            "content_type": document.content_type,
+            "metadata": dict(document.metadata),
+            "modified_at": document.modified_at,
+            "version": document.version,
+        }
+    )
+
+
+def write_status(status: Status) -> bytes:
+    return orjson.dumps(
+        {
+            "state": status.state,
+            "chunks": status.chunks,
+            "embedded": status.embedded,
+            "reused": status.reused,
+            "stale": status.stale,
+            "error": status.error,
+            "version": status.version,
+            "took_ms": status.took_ms,
+        }
+    )
+
+
+def query_id(key: bytes | None, value: bytes | None) -> str:
+    """The best id there is for an answer to this record, even where the record cannot be read."""
+    if key:
+        return key.decode("utf-8", "replace")
+    try:
+        named = json_object(value or b"", "queries").get("id")
+    except MessageError:
+        return ""
+    return named if isinstance(named, str) else ""
+
+
+def read_query(key: bytes | None, value: bytes | None) -> Query:
+    """A record of `queries`."""
+    if value is None:
+        raise MessageError("queries: the value is null; a question is an object with the field question")
+    fields = Fields(json_object(value, "queries"), "queries")
+    question = fields.required_text("question").strip()
+    if len(question) > QUESTION_CHARS_MAX:
+        raise MessageError(
+            f"queries: the question has {len(question)} characters, at most {QUESTION_CHARS_MAX} - at $.question"
+        )
+    if fields.one_of("mode", "once", ("once", "standing")) == "standing":
+        raise MessageError("queries: standing questions are not answered by this version; leave mode out - at $.mode")
+    return Query(
+        id=query_id(key, value) or fields.text("id") or "",
+        question=question,
+        k=fields.whole("k", 0, 1, K_MAX) or None,
+        filter=fields.text("filter") or None,
+        strategy="retrieve" if fields.one_of("strategy", "fixed", STRATEGIES) == "retrieve" else "fixed",
+        model=fields.text("model") or None,
+        fresh_after=_positions(fields),
+        return_sources=fields.flag("return_sources", True),
+        tenant=fields.text("tenant") or None,
+    )
+
+
+def _positions(fields: Fields) -> dict[int, int]:
+    positions = {}
+    for partition, offset in fields.object("fresh_after").items():
+        known = partition.isascii() and partition.isdigit() and type(offset) is int and offset >= 0
+        if not known:
+            raise fields.wrong("fresh_after", 'offsets by partition, as in {"0": 41}')
+        positions[int(partition)] = offset
+    return positions
+
+
+def write_query(query: Query) -> bytes:
+    return orjson.dumps(
+        {
+            "id": query.id,
+            "question": query.question,
+            "k": query.k,
+            "filter": query.filter,
+            "strategy": query.strategy,
+            "model": query.model,
+            "fresh_after": {str(partition): offset for partition, offset in query.fresh_after.items()},
+            "return_sources": query.return_sources,
+            "tenant": query.tenant,
+        }
+    )
+
+
+def write_answer(answer: Answer) -> bytes:
+    return orjson.dumps(
+        {
+            "id": answer.id,
+            "question": answer.question,
+            "answer": answer.answer,
+            "no_answer": answer.no_answer,
+            "sources": [_source(hit) for hit in answer.sources],
+            "strategy": {"rounds": answer.rounds, "documents_used": answer.documents_used},
+            "tokens": {"prompt": answer.tokens.prompt, "completion": answer.tokens.completion},
+            "cost": answer.cost,
+            "model": answer.model,
+            "index_position": {str(partition): offset for partition, offset in sorted(answer.index_position.items())},
+            "took_ms": answer.took_ms,
+            "revision": answer.revision,
+            "error": answer.error,
+        }
+    )
+
+
+def _source(hit: Hit) -> dict[str, Any]:
+    return {
+        "uri": hit.chunk.document,
+        "chunk": hit.chunk.id,
+        "text": hit.chunk.text,
+        "score": round(hit.score, 6),
+        "metadata": dict(hit.chunk.metadata),
+    }

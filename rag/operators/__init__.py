@@ -1,0 +1,1 @@
+"""The steps of the document pipeline: `ingest` and `answer`."""

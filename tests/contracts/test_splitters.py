@@ -1,0 +1,104 @@
+"""What every splitter promises: nothing lost, nothing too long, and an edit changes few chunks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millstream.rag.errors import PartError
+from millstream.rag.parts import part_named, part_names
+from millstream.rag.splitter import Splitter
+
+CHARS_MAX = 120
+
+
+@pytest.fixture(params=part_names("splitter"))
+def splitter(request: pytest.FixtureRequest) -> Splitter:
+    return part_named("splitter", request.param, {"chars_max": CHARS_MAX})  # type: ignore[no-any-return]
+
+
+pieces = st.sampled_from(
+    ["word", "a", "# Heading", "```", "x" * 150, "\n", "\n\n", " ", ". ", '." ', "\t", "ß", "\u2028"]
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.lists(pieces, max_size=80).map("".join), st.text(max_size=500)))
+def test_nothing_is_lost_and_nothing_too_long(splitter: Splitter, text: str) -> None:
+    chunks = splitter.split(text)
+    assert "".join(text.split()) == "".join("".join(chunk.split()) for chunk in chunks)
+    assert [chunk for chunk in chunks if not chunk.strip() or len(chunk) > CHARS_MAX] == []
+    assert chunks == splitter.split(text)
+
+
+def _paragraphs(seed: int, count: int) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(f"w{draw.randrange(500)}" for _ in range(draw.randrange(4, 14))) + "." for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_inserted_paragraph_changes_few_chunks(splitter: Splitter, seed: int) -> None:
+    """Boundaries depend on what is beside them, not on the distance from the top (a greedy splitter changes all of them)."""
+    paragraphs = _paragraphs(seed, 200)
+    before = splitter.split("\n\n".join(paragraphs))
+    after = splitter.split("\n\n".join(["A new paragraph at the very top.", *paragraphs]))
+    assert len(before) > 50
+    assert len(set(after) - set(before)) <= 12
+
+
+def test_chunks_are_not_much_smaller_than_they_may_be(splitter: Splitter) -> None:
+    chunks = splitter.split("\n\n".join(_paragraphs(1, 300)))
+    assert CHARS_MAX / 2 < sum(map(len, chunks)) / len(chunks)
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks"),
+    [
+        ("", []),
+        (" \n\n ", []),
+        ("one\n\ntwo", ["one\n\ntwo"]),
+        ("a" * 45, ["a" * 20, "a" * 20, "a" * 5]),
+        ("Is it so? Yes, it is indeed.", ["Is it so?", "Yes, it is indeed."]),
+        ('He said "go now." She went.', ['He said "go now."', "She went."]),
+    ],
+)
+def test_recursive_cuts_where_a_reader_would(text: str, chunks: list[str]) -> None:
+    assert chunks == part_named("splitter", "recursive", {"chars_max": 20}).split(text)
+
+
+def test_overlap_is_the_end_of_the_chunk_before() -> None:
+    chunks = part_named("splitter", "recursive", {"chars_max": 40, "overlap_chars": 10}).split("one two three " * 10)
+    assert len(chunks) > 3
+    for before, after in zip(chunks, chunks[1:], strict=False):
+        assert len(after) <= 40
+        assert after.split(" ")[0] in before[-10:]
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks"),
+    [
+        ("# A\n\na\n\n## B\n\nb", ["# A\n\na", "## B\n\nb"]),
+        ("# A\n\n## B\n\nb", ["# A\n\n## B\n\nb"]),
+        ("```\n# no heading\n```\n\ntext", ["```\n# no heading\n```\n\ntext"]),
+        ("# Last", ["# Last"]),
+        ("before\n# A\nx", ["before", "# A\nx"]),
+    ],
+)
+def test_markdown_cuts_at_headings(text: str, chunks: list[str]) -> None:
+    assert chunks == part_named("splitter", "markdown").split(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"chars_max": 3}, "at least 20"),
+        ({"overlap_chars": 900}, "half of chars_max"),
+        ({"chars_mx": 3}, "did you mean 'chars_max'"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict, reason: str) -> None:
+    with pytest.raises(PartError, match=reason):
+        part_named("splitter", "recursive", options)
