@@ -17,6 +17,8 @@ The errors of a client library are translated into these at one edge (`topics/ka
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TopicsError(Exception):
     """Root of the tree above."""
@@ -43,7 +45,11 @@ class BrokerUnavailableError(TopicsError):
 
 
 class RecordTooLargeError(TopicsError):
-    """The broker will never take a record of this size."""
+    """The broker will never take a record of this size. `rows`: which of the records sent, where known."""
+
+    def __init__(self, text: str, *, rows: Sequence[int] = ()) -> None:
+        super().__init__(text)
+        self.rows = tuple(rows)
 
 
 class AbortableError(TopicsError):
