@@ -64,7 +64,7 @@ class Plan:
         try:
             kept = json.loads((directory / "cluster.json").read_text())
             return cls(**{**kept, "ports": tuple(Ports(**ports) for ports in kept["ports"])})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DirectoryUnusable(

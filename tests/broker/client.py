@@ -12,17 +12,32 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from millstream.ops.local_broker.inspect import client_arguments
 
 ANSWER_TIMEOUT_S = 40
+REQUEST_TIMEOUT_MS = 5000
 
 
-def write(bootstrap: str, topic: str, values: list[bytes], security: Mapping[str, str] | None = None) -> None:
-    """Writes the values to partition 0 and returns when all in-sync nodes have them."""
+def write(
+    bootstrap: str,
+    topic: str,
+    values: list[bytes],
+    security: Mapping[str, str] | None = None,
+    *,
+    idempotent: bool = True,
+) -> None:
+    """Writes the values to partition 0 and returns when all in-sync nodes have them.
+
+    The request timeout is short, since a node that stands still keeps its connections.
+    """
 
     async def send() -> None:
         producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, enable_idempotence=True, **client_arguments(security or {})
+            bootstrap_servers=bootstrap,
+            acks="all",
+            enable_idempotence=idempotent,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **client_arguments(security or {}),
         )
-        await producer.start()
         try:
+            await producer.start()
             for value in values:
                 await producer.send_and_wait(topic, value, partition=0)
         finally:
@@ -36,8 +51,8 @@ def read(bootstrap: str, topic: str, count: int, security: Mapping[str, str] | N
 
     async def fetch() -> list[bytes]:
         consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, **client_arguments(security or {}))
-        await consumer.start()
         try:
+            await consumer.start()
             partition = TopicPartition(topic, 0)
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
@@ -58,20 +73,23 @@ def create(bootstrap: str, topic: str, *, replicas: int = 1, security: Mapping[s
     asyncio.run(asyncio.wait_for(_with_admin(bootstrap, security, call), ANSWER_TIMEOUT_S))
 
 
-def leader(bootstrap: str, topic: str) -> int:
-    """The node id (from 1) that leads partition 0."""
+def leader(bootstrap: str, topic: str, *, other_than: int = 0) -> int:
+    """The node id (from 1) that leads partition 0, once every node has heard of the topic and of the change."""
 
     async def call(admin: Any) -> int:
-        (described,) = await admin.describe_topics([topic])
-        return int(described["partitions"][0]["leader"])
+        while True:
+            (described,) = await admin.describe_topics([topic])
+            led_by = [partition["leader"] for partition in described["partitions"]]
+            if led_by and led_by[0] not in (-1, other_than):
+                return int(led_by[0])
 
     return int(asyncio.run(asyncio.wait_for(_with_admin(bootstrap, None, call), ANSWER_TIMEOUT_S)))
 
 
 async def _with_admin(bootstrap: str, security: Mapping[str, str] | None, call: Any) -> Any:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **client_arguments(security or {}))
-    await admin.start()
     try:
+        await admin.start()
         return await call(admin)
     finally:
         await admin.close()

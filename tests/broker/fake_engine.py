@@ -67,7 +67,7 @@ class FakeEngine:
         return f"unix://{self.folder / 'docker.sock'}"
 
     def __enter__(self) -> Self:
-        engine = self
+        engine: FakeEngine = self
 
         class Bound(Handler):
             fake = engine
