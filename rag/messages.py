@@ -8,8 +8,9 @@
     and retrievals    "strategy": {"rounds", "documents_used"}, "tokens": {"prompt", "completion"}, "cost", "model",
                       "index_position", "took_ms", "revision", "error"}
 
-The key is the document's id (as a rule its URI), or the query's id. `index-updates`, whose value holds a vector, is in `updates.py`. Keys are UTF-8. Fields not named here are ignored when read.
-Reading raises MessageError naming the field and its value.
+The key is the document's id (as a rule its URI), or the query's id. `index-updates`, whose value holds a vector, is in
+`updates.py`. Keys are UTF-8. Fields not named here are ignored when read. Reading raises MessageError naming the field and its
+value.
 """
 
 from __future__ import annotations

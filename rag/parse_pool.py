@@ -48,7 +48,8 @@ class _Worker:
         return self.process.returncode is None
 
     async def ask(self, job: ParseJob) -> Pieces:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.jobs += 1
         self.process.stdin.write(job.frame())
         await self.process.stdin.drain()

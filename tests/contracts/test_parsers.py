@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,10 +57,8 @@ def test_broken_bytes_give_text_or_a_parse_error(
 ) -> None:
     """Bytes put in, bytes cut off; and what comes out can always be written as UTF-8."""
     for content in (data, good[:cut], good[:where] + data + good[where:]):
-        try:
+        with contextlib.suppress(ParseError):
             parser.parse(content, "", Limits()).text.encode()
-        except ParseError as error:
-            assert str(error)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -72,7 +73,7 @@ def test_recursive_cuts_where_a_reader_would(text: str, chunks: list[str]) -> No
 def test_overlap_is_the_end_of_the_chunk_before() -> None:
     chunks = part_named("splitter", "recursive", {"chars_max": 40, "overlap_chars": 10}).split("one two three " * 10)
     assert len(chunks) > 3
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in itertools.pairwise(chunks):
         assert len(after) <= 40
         assert after.split(" ")[0] in before[-10:]
 
