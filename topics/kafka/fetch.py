@@ -167,7 +167,8 @@ class RecordSet:
         parsed = LegacyRecordBatch(bytes(batch), batch[_MAGIC_AT])
         if self._check_crcs and not parsed.validate_crc():
             raise BrokerUnavailableError(f"{self.partition}: a checksum after offset {self.next_offset} is wrong")
-        self._append(parsed, columns, None, self.next_offset, None)
+        no_time = -1 if batch[_MAGIC_AT] == 0 else None  # format 0 knows no timestamps; -1 is what Kafka gives then
+        self._append(parsed, columns, None, self.next_offset, no_time)
         self.next_offset = max(parsed.next_offset, self.next_offset)
 
     def _append(self, parsed: Any, columns: _Columns, base: int | None, start: int, known_ms: int | None) -> None:
