@@ -1,0 +1,89 @@
+"""An app: a name, its settings, and the graph that its streams are written into.
+
+    app = App("shop")
+    clicks = app.topic("clicks", {"user": "string", "price": "float", "ts": "timestamp_ms"}, key="user", event_time="ts")
+    app.stream(clicks).window(tumbling("10s"), by="user").agg(n=count()).to("totals")
+
+An app is a value one passes around: two of them in one process know nothing of each other. `millstream run file.py` runs
+it as a member of a consumer group, `run_batch` over frames and files, `Driver` in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..topics.duration import Duration
+from ..topics.errors import SchemaError
+from ..topics.schema import ColumnType, Schema
+from ..topics.topic import Topic, topic
+from .graph import Graph, Port, Sink, Source
+from .inputs import RAW_SCHEMA
+from .naming import free_name
+from .settings import AppSettings
+from .stream import Stream
+from .topology import Topology, plan
+
+DEFAULT_PARTITIONS = 1
+"""Of a topic that does not exist and whose declaration does not say."""
+
+
+class App:
+    """`guarantee`: "exactly_once" (default) or "at_least_once". `commit_interval`: default 100 ms, respectively 1 s.
+
+    Further keywords are the fields of `AppSettings`. Raises PlanError.
+    """
+
+    def __init__(
+        self, name: str, *, guarantee: str = "exactly_once", commit_interval: Duration | None = None, **settings: object
+    ) -> None:
+        self.settings = AppSettings.of(name, guarantee=guarantee, commit_interval=commit_interval, **settings)
+        self.graph = Graph()
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    def topic(self, name: str, schema: Mapping[str, ColumnType] | Schema | None = None, **options: Any) -> Topic:
+        """Declares a topic; see `millstream.topic` for the options."""
+        return topic(name, schema, **options)
+
+    def stream(self, source: Topic, *, name: str | None = None) -> Stream:
+        """The rows of a topic. Asked twice for one topic, it is read once. Raises SchemaError where it has no schema."""
+        if source.schema is None:
+            raise SchemaError(f"topic {source.name!r} has no schema, so it cannot be read; declare its columns")
+        return self._stream(source, source.schema, name)
+
+    def records(self, source: Topic, *, name: str | None = None) -> Stream:
+        """The records of a topic as bytes: columns `key` and `value`, tombstones included; time is the record's timestamp."""
+        return self._stream(source, RAW_SCHEMA, name)
+
+    def _stream(self, source: Topic, schema: Schema, name: str | None) -> Stream:
+        node = self.graph.source_of(source.name)
+        if node is None:
+            node = Source(name or free_name(f"from-{source.name}", dict(self.graph.nodes)), source, schema)
+            self.graph.add(node)
+        elif node.topic != source or node.schema != schema:
+            raise SchemaError(
+                f"topic {source.name!r} is read twice, declared in two ways; declare it once and use that"
+            )
+        return Stream(self.graph, Port(node.name), source.key, source.key)
+
+    def plan(self, partition_counts: Mapping[str, int] | None = None) -> Topology:
+        """Sub-topologies and partitions. Counts that are not given are taken from the declarations, else 1."""
+        return plan(self.name, self.graph, {**declared_partitions(self.graph), **(partition_counts or {})})
+
+
+def declared_partitions(graph: Graph) -> dict[str, int]:
+    """Partitions of every outside topic of a graph as declared, dead letters included."""
+    counts: dict[str, int] = {}
+    for declared in outside_topics(graph):
+        counts[declared.name] = declared.partitions or DEFAULT_PARTITIONS
+        if declared.dead_letters:
+            counts.setdefault(declared.dead_letters, DEFAULT_PARTITIONS)
+    return counts
+
+
+def outside_topics(graph: Graph) -> list[Topic]:
+    """The topics a graph reads and writes, without internal ones."""
+    return [node.topic for node in graph if isinstance(node, Source | Sink)]

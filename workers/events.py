@@ -1,0 +1,140 @@
+"""What happens to a worker, as values: the coordinator is given these and nothing else.
+
+An event of a shard carries the shard's `epoch`: work begun before a rebalance may end after it, and is then ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..topics.batch import Fetch
+
+Failure = Literal["retry", "fenced"]
+"""retry: nothing or something unknown was done; drop the producer and take the shard again. fenced: we are the zombie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The group gave us these shards, all we own now."""
+
+    shards: frozenset[int]
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A rebalance begins: everything must come to rest before the member may rejoin."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltOverdue:
+    """Half the rebalance timeout has passed and some shards have not come to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The worker is to end cleanly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passes."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A poll gave records."""
+
+    fetches: Sequence[Fetch]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEvent:
+    """Something about one shard."""
+
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerReady(ShardEvent):
+    """The shard's producer is initialised: older owners are fenced, what they left open is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Positioned(ShardEvent):
+    """The committed offsets were read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored(ShardEvent):
+    """States are back, steps are open, the consumer reads from the committed offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processed(ShardEvent):
+    """A piece of work was done."""
+
+    sends: int
+    """How many sends wait in the shard's outbox."""
+    dirty: bool
+    """Whether there is anything to commit."""
+    finished: bool = False
+    """Whether a bounded input has been worked off to its end."""
+    full: bool = False
+    """Whether no more records should be read for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(ShardEvent):
+    """The outbox was handed to the producer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared(ShardEvent):
+    """The tasks' parts of a commit are in the outbox."""
+
+    dirty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged(ShardEvent):
+    """Every record sent since the last commit has been acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetsSent(ShardEvent):
+    """The offsets are part of the transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDone(ShardEvent):
+    """The commit has happened."""
+
+    checkpoint_due: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten(ShardEvent):
+    """The databases hold what is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallsEnded(ShardEvent):
+    """Calls of waiting steps have outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped(ShardEvent):
+    """Producer and tasks are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(ShardEvent):
+    """The instruction under way failed."""
+
+    failure: Failure

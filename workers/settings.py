@@ -1,0 +1,70 @@
+"""How an app runs, as one frozen value. `ops` fills it from code, environment and flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ..topics.duration import Duration, duration_ms
+from .errors import PlanError
+from .naming import checked
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+StartFrom = Literal["earliest", "latest"]
+
+DEFAULT_COMMIT_INTERVAL_MS = {"exactly_once": 100, "at_least_once": 1_000}
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """Build it with `AppSettings.of`, which takes text and checks it."""
+
+    name: str
+    """The consumer group, the prefix of internal topics and of transactional ids."""
+    guarantee: Guarantee = "exactly_once"
+    commit_interval_ms: int = 100
+    start_from: StartFrom = "earliest"
+    """Where a partition without a committed offset begins."""
+    state_dir: Path = Path(".millstream/state")
+    checkpoint_interval_ms: int = 10_000
+    checkpoint_bytes_max: int = 64 * 1024 * 1024
+    poll_records_max: int = 50_000
+    """Records worked on at a time, over all partitions of a worker."""
+    poll_timeout_ms: int = 50
+    watermark_interval_ms: int = 1_000
+    advance_when_idle: bool = False
+    max_drift_ms: int | None = None
+    """An input further ahead in event time than this of one that still has records is held back."""
+    commit_timeout_ms: int = 15_000
+    """How long the broker may take for one commit before its outcome counts as unknown."""
+    retry_backoff_ms: int = 100
+    retry_backoff_ms_max: int = 5_000
+    instance_id: str | None = None
+    """Static membership (`group.instance.id`): a restart causes no rebalance. None: a dynamic member."""
+    internal_replication: int | None = None
+    """Of changelog and repartition topics; None: the broker's default."""
+    create_topics: bool = True
+    """Whether missing input and output topics are created; internal ones always are."""
+
+    @classmethod
+    def of(
+        cls, name: str, *, guarantee: str = "exactly_once", commit_interval: Duration | None = None, **others: object
+    ) -> AppSettings:
+        """Raises PlanError naming the setting."""
+        if guarantee not in DEFAULT_COMMIT_INTERVAL_MS:
+            raise PlanError(f"guarantee {guarantee!r}: expected 'exactly_once' or 'at_least_once'")
+        default = DEFAULT_COMMIT_INTERVAL_MS[guarantee]
+        interval = default if commit_interval is None else duration_ms(commit_interval, name="commit_interval")
+        if interval < 1:
+            raise PlanError(f"commit_interval must be at least 1ms, got {commit_interval!r}")
+        chosen: Guarantee = "exactly_once" if guarantee == "exactly_once" else "at_least_once"
+        base = cls(checked(name, "app"), chosen, interval)
+        try:
+            return replace(base, **others)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise PlanError(f"app {name!r}: {error}") from error
+
+    @property
+    def exactly_once(self) -> bool:
+        return self.guarantee == "exactly_once"

@@ -1,0 +1,303 @@
+"""The life of one shard, as a table: events in, instructions out, no I/O (exactly-once.md, "Taking a shard").
+
+                         take                ready                 positioned            restored
+    AT_REST / LOST  ------------> FENCING ----------> POSITIONING -----------> RESTORING ---------> RUNNING
+                                     ^                                                                 |
+                                     |  dropped, after a pause                                         |
+    any working phase --failed--> DROPPING                                       process | commit is due
+                                     |  dropped, when fenced                                           v
+                                     v                                                     PROCESSING, or
+                                   LOST          RUNNING <-- CHECKPOINTING <-- COMMITTING <-- OFFSETS <-- ACKNOWLEDGING
+                                                                                                 <-- SENDING <-- PREPARING
+
+A shard is one partition number: the tasks of all sub-topologies for it, one transactional producer. Only one instruction is
+under way at a time. A halt (rebalance, stop) lets the open work come to its commit and then leaves the shard AT_REST.
+
+What failed is never repaired in place. State in memory may be ahead of what was committed, and the outcome of a commit may
+be unknown, so the producer is dropped and the shard is taken again from the beginning: initialising the producer settles
+whatever was open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..topics.batch import Fetch
+from . import events as ev
+from . import instructions as do
+from .errors import InvariantError
+
+
+class Phase(Enum):
+    """See the drawing."""
+
+    AT_REST = "at rest"
+    FENCING = "fencing"
+    POSITIONING = "positioning"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    PROCESSING = "processing"
+    SENDING = "sending"
+    PREPARING = "preparing"
+    ACKNOWLEDGING = "acknowledging"
+    OFFSETS = "sending offsets"
+    COMMITTING = "committing"
+    CHECKPOINTING = "checkpointing"
+    DROPPING = "dropping"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+WITHOUT_WORK = frozenset({Phase.AT_REST, Phase.LOST, Phase.CLOSED})
+"""Phases in which nothing is under way and nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRules:
+    """What the shard must know of the app's settings."""
+
+    exactly_once: bool
+    commit_interval_ms: int
+    tick_interval_ms: int = 200
+    retry_backoff_ms: int = 100
+    retry_backoff_ms_max: int = 5_000
+
+
+@dataclass(slots=True)
+class Shard:
+    """One shard's state. Every method gives the next instruction, or None when there is nothing to do now."""
+
+    number: int
+    rules: ShardRules
+    phase: Phase = Phase.AT_REST
+    epoch: int = 0
+    halting: bool = False
+    dirty_since_ms: int | None = None
+    in_transaction: bool = False
+    committing: bool = False
+    finished: bool = False
+    full: bool = False
+    calls_ended: bool = False
+    failures: int = 0
+    after_drop: Phase = Phase.FENCING
+    fetches: list[Fetch] = field(default_factory=list)
+    now_ms: int = 0
+    ticked_ms: int = 0
+
+    # -- from the coordinator
+
+    def take(self) -> do.ShardInstruction:
+        """The shard is ours (again): begin from the beginning."""
+        if self.phase not in WITHOUT_WORK:
+            raise InvariantError(f"shard {self.number} was given to us while it is {self.phase.value}")
+        self._reset()
+        return self._go(Phase.FENCING, do.StartProducer(self.number, self.epoch, self._pause_ms()))
+
+    def halt(self) -> do.ShardInstruction | None:
+        """Come to rest: commit what is worked off, take no more."""
+        self.halting = True
+        self.fetches = []
+        return self._next() if self.phase is Phase.RUNNING else None
+
+    def drop(self) -> do.ShardInstruction | None:
+        """Let go at once, whatever is under way: its answer will be of an old epoch."""
+        if self.phase in WITHOUT_WORK and self.phase is not Phase.AT_REST:
+            return None
+        self.epoch += 1
+        self.after_drop = Phase.CLOSED
+        return self._go(Phase.DROPPING, do.Drop(self.number, self.epoch))
+
+    def close(self) -> do.ShardInstruction | None:
+        """After coming to rest, for good."""
+        if self.phase is not Phase.AT_REST:
+            return self.drop()
+        self.after_drop = Phase.CLOSED
+        return self._go(Phase.DROPPING, do.Close(self.number, self.epoch))
+
+    @property
+    def at_rest(self) -> bool:
+        return self.phase in WITHOUT_WORK
+
+    @property
+    def wants_records(self) -> bool:
+        """Whether a poll may bring more for it: what it has been given must be worked off first."""
+        return self.phase in READING and not self.halting and not self.full and not self.fetches
+
+    def fetched(self, fetches: Sequence[Fetch]) -> do.ShardInstruction | None:
+        """Records of the shard; those that come while it halts are dropped, for they will be read again."""
+        if self.halting or self.phase not in READING:
+            return None
+        self.fetches.extend(fetches)
+        return self._next() if self.phase is Phase.RUNNING else None
+
+    def tick(self, now_ms: int) -> do.ShardInstruction | None:
+        self.now_ms = now_ms
+        return self._next() if self.phase is Phase.RUNNING else None
+
+    # -- from the shell
+
+    def handle(self, event: ev.ShardEvent) -> do.ShardInstruction | None:
+        """The answer to the instruction under way. Answers of an old epoch are ignored."""
+        if event.epoch != self.epoch:
+            return None
+        if isinstance(event, ev.CallsEnded):
+            self.calls_ended = True
+            return self._next() if self.phase is Phase.RUNNING else None
+        if isinstance(event, ev.Failed):
+            return self._failed(event)
+        expected = ANSWERS.get(self.phase)
+        if expected is None or not isinstance(event, expected):
+            raise InvariantError(f"shard {self.number} is {self.phase.value} and was told {type(event).__name__}")
+        return self._answered(event)
+
+    def _answered(self, event: ev.ShardEvent) -> do.ShardInstruction | None:
+        number, epoch = self.number, self.epoch
+        match event:
+            case ev.ProducerReady():
+                return self._go(Phase.POSITIONING, do.ReadPositions(number, epoch))
+            case ev.Positioned():
+                return self._go(Phase.RESTORING, do.Restore(number, epoch))
+            case ev.Restored() | ev.CheckpointWritten():
+                return self._run()
+            case ev.Processed():
+                return self._processed(event)
+            case ev.Sent():
+                return self._sent()
+            case ev.Prepared():
+                return self._prepared(event)
+            case ev.Acknowledged():
+                return self._acknowledged()
+            case ev.OffsetsSent():
+                return self._go(Phase.COMMITTING, do.CommitTransaction(number, epoch))
+            case ev.CommitDone():
+                return self._committed(event)
+            case ev.Dropped():
+                return self._dropped()
+        raise InvariantError(f"shard {number}: no rule for {type(event).__name__}")
+
+    # -- the table's rows
+
+    def _run(self) -> do.ShardInstruction | None:
+        self.phase = Phase.RUNNING
+        return self._next()
+
+    def _next(self) -> do.ShardInstruction | None:
+        """What a running shard does now."""
+        if self._commit_due():
+            self.committing = True
+            return self._go(Phase.PREPARING, do.Prepare(self.number, self.epoch))
+        if self.halting:
+            self.phase = Phase.AT_REST
+            return None
+        if self.fetches or self.calls_ended or self.now_ms - self.ticked_ms >= self.rules.tick_interval_ms:
+            given, self.fetches = tuple(self.fetches), []
+            self.calls_ended = False
+            self.ticked_ms = self.now_ms
+            return self._go(Phase.PROCESSING, do.Process(self.number, self.epoch, given))
+        return None
+
+    def _commit_due(self) -> bool:
+        if self.dirty_since_ms is None:
+            return False
+        waited = self.now_ms - self.dirty_since_ms
+        return self.halting or self.finished or waited >= self.rules.commit_interval_ms
+
+    def _processed(self, event: ev.Processed) -> do.ShardInstruction | None:
+        self.finished, self.full = event.finished, event.full
+        if event.dirty and self.dirty_since_ms is None:
+            self.dirty_since_ms = self.now_ms
+        return self._send() if event.sends else self._run()
+
+    def _send(self) -> do.ShardInstruction:
+        begin = self.rules.exactly_once and not self.in_transaction
+        self.in_transaction = self.in_transaction or begin
+        return self._go(Phase.SENDING, do.SendOutbox(self.number, self.epoch, begin))
+
+    def _sent(self) -> do.ShardInstruction | None:
+        if self.committing:
+            return self._go(Phase.ACKNOWLEDGING, do.AwaitAcknowledgements(self.number, self.epoch))
+        return self._run()
+
+    def _prepared(self, event: ev.Prepared) -> do.ShardInstruction | None:
+        if not event.dirty:
+            self.committing, self.dirty_since_ms = False, None
+            return self._run()
+        return self._send()
+
+    def _acknowledged(self) -> do.ShardInstruction:
+        if self.rules.exactly_once:
+            return self._go(Phase.OFFSETS, do.SendOffsets(self.number, self.epoch))
+        return self._go(Phase.COMMITTING, do.CommitOffsets(self.number, self.epoch))
+
+    def _committed(self, event: ev.CommitDone) -> do.ShardInstruction | None:
+        self.in_transaction = self.committing = False
+        self.dirty_since_ms = None
+        self.failures = 0
+        if event.checkpoint_due:
+            return self._go(Phase.CHECKPOINTING, do.WriteCheckpoint(self.number, self.epoch))
+        return self._run()
+
+    def _failed(self, event: ev.Failed) -> do.ShardInstruction:
+        self.failures += 1
+        self.epoch += 1
+        self.after_drop = Phase.LOST if event.failure == "fenced" else Phase.FENCING
+        return self._go(Phase.DROPPING, do.Drop(self.number, self.epoch))
+
+    def _dropped(self) -> do.ShardInstruction | None:
+        target = Phase.CLOSED if self.halting else self.after_drop
+        if target is Phase.FENCING:
+            self._reset()
+            return self._go(Phase.FENCING, do.StartProducer(self.number, self.epoch, self._pause_ms()))
+        self.phase = target
+        return None
+
+    # -- helpers
+
+    def _go(self, phase: Phase, instruction: do.ShardInstruction) -> do.ShardInstruction:
+        self.phase = phase
+        return instruction
+
+    def _reset(self) -> None:
+        self.epoch += 1
+        self.halting = self.in_transaction = self.committing = self.finished = self.full = self.calls_ended = False
+        self.dirty_since_ms = None
+        self.fetches = []
+        self.after_drop = Phase.FENCING
+
+    def _pause_ms(self) -> int:
+        """Grows twofold with every failure in a row, up to the limit."""
+        if self.failures == 0:
+            return 0
+        return min(self.rules.retry_backoff_ms * 2 ** min(self.failures - 1, 16), self.rules.retry_backoff_ms_max)
+
+
+READING = frozenset(
+    {
+        Phase.RUNNING,
+        Phase.PROCESSING,
+        Phase.SENDING,
+        Phase.PREPARING,
+        Phase.ACKNOWLEDGING,
+        Phase.OFFSETS,
+        Phase.COMMITTING,
+        Phase.CHECKPOINTING,
+    }
+)
+"""Phases in which records may be given: they are worked on when the shard is running again."""
+
+ANSWERS: dict[Phase, type[ev.ShardEvent]] = {
+    Phase.FENCING: ev.ProducerReady,
+    Phase.POSITIONING: ev.Positioned,
+    Phase.RESTORING: ev.Restored,
+    Phase.PROCESSING: ev.Processed,
+    Phase.SENDING: ev.Sent,
+    Phase.PREPARING: ev.Prepared,
+    Phase.ACKNOWLEDGING: ev.Acknowledged,
+    Phase.OFFSETS: ev.OffsetsSent,
+    Phase.COMMITTING: ev.CommitDone,
+    Phase.CHECKPOINTING: ev.CheckpointWritten,
+    Phase.DROPPING: ev.Dropped,
+}
+"""The one answer each phase waits for, besides Failed."""

@@ -1,0 +1,408 @@
+"""What is open while a shard is ours, and how each instruction for it is performed.
+
+    producer          one, transactional under exactly-once
+    tasks, databases  one a sub-topology
+    outbox            records handed over, and their acknowledgements
+    calls             of steps that wait
+
+Work that takes CPU (tasks, databases) is done in worker threads, so that the event loop goes on answering heartbeats; one
+instruction at a time, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..state.checkpoint import CheckpointClock, backed
+from ..state.store import Database, Databases
+from ..topics.batch import MAX_TIME, Fetch, Partition
+from ..topics.broker import Broker, Committed, GroupConsumer, Producer
+from ..topics.errors import BrokerUnavailableError
+from . import events as ev
+from . import instructions as do
+from .changelog_reader import Tail, by_task, read_tails
+from .clock import monotonic_s, wall_ms
+from .errors import InvariantError
+from .instrument import Instrument
+from .naming import changelog_topic
+from .outbox import Outbox
+from .pipeline import Waiting
+from .restoring import restore_states
+from .settings import AppSettings
+from .task import Task, TaskId, TaskSettings
+from .task_meta import TaskMeta, read_meta
+from .topology import Topology
+
+Result = TypeVar("Result")
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long letting a producer go may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all shards of a worker share."""
+
+    topology: Topology
+    broker: Broker
+    consumer: GroupConsumer
+    settings: AppSettings
+    databases: Databases
+    instrument: Instrument
+    executor: Executor
+    topic_ids: Mapping[str, str]
+    """Of the changelog topics, by store."""
+    dead_letters: Mapping[str, int]
+    """Dead-letter topics with their partition counts."""
+    ends: Mapping[Partition, int] | None = None
+    """Of a bounded run: where each outside input ends."""
+    notify: Callable[[ev.ShardEvent], None] = lambda event: None
+    """Told of what happens by itself: calls that ended."""
+
+
+@dataclass(slots=True)
+class ShardRuntime:
+    """One shard's open things."""
+
+    number: int
+    around: Surroundings
+    producer: Producer | None = None
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    databases: dict[TaskId, Database] = field(default_factory=dict)
+    outbox: Outbox = field(init=False)
+    committed: dict[Partition, Committed] = field(default_factory=dict)
+    preparing: dict[Partition, Committed] = field(default_factory=dict)
+    changelog_ends: dict[str, int] = field(default_factory=dict)
+    prepared_bytes: int = 0
+    checkpoints: CheckpointClock = field(init=False)
+    calls: set[asyncio.Task[None]] = field(default_factory=set)
+    outcomes: list[tuple[Task, Waiting, object]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.around.dead_letters, self.around.instrument)
+        settings = self.around.settings
+        self.checkpoints = CheckpointClock(settings.checkpoint_interval_ms, settings.checkpoint_bytes_max)
+
+    async def perform(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
+        """Does it, and gives the answer. Raises what went wrong."""
+        number, epoch = self.number, instruction.epoch
+        match instruction:
+            case do.StartProducer():
+                await self._start_producer(instruction.delay_ms)
+                return ev.ProducerReady(number, epoch)
+            case do.ReadPositions():
+                await self._read_positions()
+                return ev.Positioned(number, epoch)
+            case do.Restore():
+                await self._restore()
+                return ev.Restored(number, epoch)
+            case do.Process():
+                return await self._process(instruction)
+            case do.SendOutbox():
+                await self._send(instruction.begin)
+                return ev.Sent(number, epoch)
+            case do.Drop():
+                await self._let_go(deliver=False)
+                return ev.Dropped(number, epoch)
+            case do.Close():
+                await self._in_thread(self._write_checkpoint)
+                await self._let_go(deliver=True)
+                return ev.Dropped(number, epoch)
+        return await self._perform_commit(instruction)
+
+    async def _perform_commit(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
+        """The steps of a commit, in their order."""
+        number, epoch = self.number, instruction.epoch
+        match instruction:
+            case do.Prepare():
+                return ev.Prepared(number, epoch, await self._in_thread(self._prepare))
+            case do.AwaitAcknowledgements():
+                await self._await_acknowledgements()
+                return ev.Acknowledged(number, epoch)
+            case do.SendOffsets():
+                await self._open_producer().send_offsets(self.around.settings.name, dict(self.preparing))
+                return ev.OffsetsSent(number, epoch)
+            case do.CommitTransaction():
+                await self._timed("commit", self._open_producer().commit())
+                return ev.CommitDone(number, epoch, self._commit_done())
+            case do.CommitOffsets():
+                await self._timed("commit", self.around.consumer.commit(dict(self.preparing)))
+                return ev.CommitDone(number, epoch, self._commit_done())
+            case do.WriteCheckpoint():
+                await self._in_thread(self._write_checkpoint)
+                return ev.CheckpointWritten(number, epoch)
+        raise InvariantError(f"shard {number}: no way to perform {type(instruction).__name__}")
+
+    # -- taking the shard
+
+    async def _start_producer(self, delay_ms: int) -> None:
+        if delay_ms:
+            await asyncio.sleep(delay_ms / 1000)
+        await self._let_go(deliver=False)
+        settings = self.around.settings
+        identity = f"{settings.name}.{self.number}" if settings.exactly_once else None
+        producer = self.around.broker.producer(transactional_id=identity)
+        await producer.start()
+        self.producer = producer
+
+    async def _read_positions(self) -> None:
+        inputs = [partition for partition in self._input_partitions() if partition.index == self.number]
+        self.committed = await self.around.consumer.committed(inputs)
+
+    def _input_partitions(self) -> list[Partition]:
+        counts = self.around.topology.partition_counts
+        topics = {source.topic.name for sub in self.around.topology.tasks_of(self.number) for source in sub.sources}
+        return [Partition(topic, self.number) for topic in sorted(topics) if self.number < counts[topic]]
+
+    async def _restore(self) -> None:
+        await self._in_thread(self._build_tasks)
+        tails, metas = await self._in_thread(self._find_tails)
+        await self._read_tails(tails)
+        await self._in_thread(lambda: self._restore_states(tails))
+        starts = await self._starts(metas)
+        await self._in_thread(lambda: self._open_tasks(starts))
+        for partition, start in starts.items():
+            self.around.consumer.seek(partition, start.offset)
+        self.checkpoints = self.checkpoints.written()
+
+    def _build_tasks(self) -> None:
+        settings = self.around.settings
+        rules = TaskSettings(settings.watermark_interval_ms, settings.advance_when_idle)
+        for sub in self.around.topology.tasks_of(self.number):
+            task = Task(self.around.topology, sub, self.number, rules, self.around.instrument)
+            self.tasks[task.id] = task
+
+    def _find_tails(self) -> tuple[list[Tail], dict[TaskId, TaskMeta]]:
+        tails: list[Tail] = []
+        metas: dict[TaskId, TaskMeta] = {}
+        for task in self.tasks.values():
+            if not task.states:
+                continue
+            database = self._database(task.id)
+            meta = self._usable_meta(task, database)
+            metas[task.id] = meta
+            for store in task.states:
+                changelog = Partition(changelog_topic(self.around.settings.name, store), self.number)
+                tails.append(Tail(task.id, store, changelog, meta.changelog.get(store, 0)))
+        return tails, metas
+
+    def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
+        """What the database stands for; nothing, and an empty database, when its changelog was made anew."""
+        meta = read_meta(database, list(task.states), list(task.inputs))
+        if any(
+            meta.topic_ids.get(store, "") not in {"", self.around.topic_ids.get(store, "")} for store in meta.topic_ids
+        ):
+            database.clear()
+            return TaskMeta()
+        return meta
+
+    async def _read_tails(self, tails: list[Tail]) -> None:
+        def progress(tail: Tail, left: int) -> None:
+            self.around.instrument.gauge("restore_records_left", left, store=tail.store, shard=str(self.number))
+
+        await self._timed("restore", read_tails(self.around.broker, tails, progress))
+        self.changelog_ends = {tail.store: tail.end for tail in tails}
+
+    def _restore_states(self, tails: list[Tail]) -> None:
+        read = by_task(tails)
+        for task in self.tasks.values():
+            if task.states:
+                restore_states(task.states, self._database(task.id), read.get(task.id, {}))
+
+    def _open_tasks(self, starts: Mapping[Partition, Committed]) -> None:
+        for task in self.tasks.values():
+            task.open({partition: starts[partition] for partition in task.inputs})
+
+    async def _starts(self, metas: Mapping[TaskId, TaskMeta]) -> dict[Partition, Committed]:
+        """Where each input goes on: as committed, else as the store says, else at the beginning or the end."""
+        stored = {partition: offset for meta in metas.values() for partition, offset in meta.inputs.items()}
+        starts: dict[Partition, Committed] = {}
+        for partition in self._input_partitions():
+            committed = self.committed.get(partition)
+            if committed is not None and committed.offset < stored.get(partition, 0):
+                raise BrokerUnavailableError(
+                    f"{partition}: committed offset {committed.offset} is below {stored[partition]}, which the local state "
+                    "stands for; reading it again. If offsets were reset by hand, run: millstream reset"
+                )
+            if committed is not None:
+                starts[partition] = committed
+            elif partition in stored:
+                starts[partition] = Committed(stored[partition])
+        missing = [partition for partition in self._input_partitions() if partition not in starts]
+        return starts | {partition: Committed(offset) for partition, offset in (await self._defaults(missing)).items()}
+
+    async def _defaults(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        consumer = self.around.consumer
+        if self.around.settings.start_from == "latest":
+            return await consumer.end_offsets(partitions)
+        return await consumer.begin_offsets(partitions)
+
+    # -- working
+
+    async def _process(self, instruction: do.Process) -> ev.Processed:
+        outcomes, self.outcomes = self.outcomes, []
+        now_ms = wall_ms()
+        await self._in_thread(lambda: self._work(instruction.fetches, outcomes, now_ms))
+        self._start_calls(instruction.epoch)
+        tasks = list(self.tasks.values())
+        return ev.Processed(
+            self.number,
+            instruction.epoch,
+            len(self.outbox.waiting),
+            dirty=any(task.needs_commit() for task in tasks) or bool(self.outbox.waiting),
+            finished=self.around.ends is not None and all(_worked_off(task) for task in tasks),
+            full=any(task.full for task in tasks),
+        )
+
+    def _work(self, fetches: Sequence[Fetch], outcomes: Sequence[tuple[Task, Waiting, object]], now_ms: int) -> None:
+        for task, waiting, outcome in outcomes:
+            task.finished(waiting, outcome)
+        for fetch in sorted(fetches, key=_first_time):
+            for task in self.tasks.values():
+                if fetch.partition in task.inputs:
+                    task.process(fetch, now_ms)
+        for task in self.tasks.values():
+            task.tick(now_ms)
+            self._end_if_reached(task)
+            self.outbox.add(task.take_sends())
+
+    def _end_if_reached(self, task: Task) -> None:
+        """A bounded run: outside inputs are at their end. Repartition topics end by their control records."""
+        if self.around.ends is None or task.ended or task.waiting_rows:
+            return
+        outside = [item for item in task.inputs.values() if item.time.writers is None]
+        if outside and all(item.position >= self.around.ends.get(item.partition, 0) for item in outside):
+            task.end(outside_only=True)
+
+    def _start_calls(self, epoch: int) -> None:
+        for task in self.tasks.values():
+            for waiting in task.startable():
+                waiting.started = True
+                call = asyncio.ensure_future(self._call(task, waiting, epoch))
+                self.calls.add(call)
+                call.add_done_callback(self.calls.discard)
+
+    async def _call(self, task: Task, waiting: Waiting, epoch: int) -> None:
+        outcome: object
+        try:
+            outcome = await waiting.call.run()
+        except Exception as error:  # noqa: BLE001 - the step is told of it, whatever it is
+            outcome = error
+        self.outcomes.append((task, waiting, outcome))
+        self.around.notify(ev.CallsEnded(self.number, epoch))
+
+    # -- committing
+
+    def _prepare(self) -> bool:
+        """The tasks' parts of the commit; whether there is anything to commit."""
+        dirty = bool(self.outbox.waiting or self.outbox.futures)
+        self.preparing, self.prepared_bytes = {}, 0
+        for task in self.tasks.values():
+            dirty = dirty or task.needs_commit()
+            commit = task.prepare_commit()
+            self.prepared_bytes += sum(send.records.size_bytes for send in commit.sends if send.store is not None)
+            self.outbox.add(commit.sends)
+            self.preparing.update(commit.positions)
+        return dirty or bool(self.outbox.waiting)
+
+    async def _send(self, begin: bool) -> None:
+        producer = self._open_producer()
+        if begin:
+            await producer.begin()
+        await self.outbox.hand_over(producer, wall_ms())
+
+    async def _await_acknowledgements(self) -> None:
+        ends = await self._timed("acknowledge", self.outbox.acknowledged())
+        self.changelog_ends |= {store: by_partition[self.number] for store, by_partition in ends.items()}
+
+    def _commit_done(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        self.committed = dict(self.preparing)
+        now_ms = wall_ms()
+        self.checkpoints = self.checkpoints.committed(now_ms, self.prepared_bytes)
+        return self.checkpoints.due(now_ms)
+
+    def _write_checkpoint(self) -> None:
+        for task in self.tasks.values():
+            if not task.states:
+                continue
+            meta = TaskMeta(
+                {store: end for store, end in self.changelog_ends.items() if store in task.states},
+                {store: self.around.topic_ids.get(store, "") for store in task.states},
+                {
+                    partition: self.committed[partition].offset
+                    for partition in task.inputs
+                    if partition in self.committed
+                },
+            )
+            self._database(task.id).write(task.take_checkpoint(), meta.encoded())
+            for state in backed(task.states.values()):
+                state.checkpoint_written()
+        self.checkpoints = self.checkpoints.written()
+
+    # -- letting go
+
+    async def _let_go(self, *, deliver: bool) -> None:
+        """Producer, calls and tasks; nothing is delivered unless asked for, files stay."""
+        for call in list(self.calls):
+            call.cancel()
+        self.outcomes = []
+        self.outbox.clear()
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            await asyncio.wait_for(producer.stop() if deliver else producer.drop(), CLOSE_TIMEOUT_S)
+        tasks, self.tasks = self.tasks, {}
+        databases, self.databases = self.databases, {}
+        for task in tasks.values():
+            task.close()
+        for database in databases.values():
+            await self._in_thread(database.close)
+        self.preparing = {}
+
+    # -- helpers
+
+    def _database(self, task: TaskId) -> Database:
+        """Opened at the first use, closed when the shard is let go."""
+        if task not in self.databases:
+            self.databases[task] = self.around.databases.open(f"{task.sub}/{task.partition}")
+        return self.databases[task]
+
+    def discard_databases(self) -> None:
+        """Files that cannot be read are moved aside; the next restore begins from the changelogs."""
+        for task in self.tasks:
+            if (database := self.databases.pop(task, None)) is not None:
+                database.close()
+            self.around.databases.set_aside(f"{task.sub}/{task.partition}")
+
+    def _open_producer(self) -> Producer:
+        if self.producer is None:
+            raise InvariantError(f"shard {self.number} has no producer")
+        return self.producer
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self.around.executor, work)
+
+    async def _timed(self, what: str, awaitable: Awaitable[Result]) -> Result:
+        begun = monotonic_s()
+        result = await awaitable
+        self.around.instrument.observe(f"{what}_seconds", monotonic_s() - begun, shard=str(self.number))
+        return result
+
+    def lag(self) -> dict[Partition, int]:
+        """Records not worked off, by input partition, as far as fetches told."""
+        return {p: item.lag for task in self.tasks.values() for p, item in task.inputs.items()}
+
+
+def _first_time(fetch: Fetch) -> int:
+    return int(fetch.timestamps[0]) if len(fetch) else MAX_TIME
+
+
+def _worked_off(task: Task) -> bool:
+    """Nothing more will come: its own end was reached, or every upstream writer said so."""
+    return task.watermark >= MAX_TIME // 2 and not task.waiting_rows

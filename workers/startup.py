@@ -1,0 +1,62 @@
+"""Before a worker joins its group: topics are found, checked and created, and the graph is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..topics.broker import Broker, TopicSpec
+from ..topics.ensure import ensure_topics
+from ..topics.errors import ConfigurationError
+from .app import App, outside_topics
+from .instrument import Silent
+from .naming import changelog_topic
+from .settings import AppSettings
+from .task import Task, TaskSettings
+from .topology import Topology
+
+
+async def prepare(app: App, broker: Broker, settings: AppSettings) -> Topology:
+    """Creates what is missing, checks what is there, and plans with the partition counts found.
+
+    Raises TopicMismatchError, PlanError, and ConfigurationError for a topic that is missing and may not be created.
+    """
+    await ensure_topics(broker, outside_specs(app), create=settings.create_topics)
+    names = {spec.name for spec in outside_specs(app)}
+    found = await broker.describe_topics(names)
+    missing = sorted(names - set(found))
+    if missing:
+        raise ConfigurationError(f"topic {missing[0]!r} does not exist and the broker did not create it")
+    topology = app.plan({name: info.partitions for name, info in found.items()})
+    await ensure_topics(broker, internal_specs(topology, settings), create=True)
+    return topology
+
+
+def outside_specs(app: App) -> list[TopicSpec]:
+    """Topics the app reads and writes, and their dead letters, each once."""
+    specs: dict[str, TopicSpec] = {}
+    for topic in outside_topics(app.graph):
+        specs.setdefault(topic.name, topic.spec())
+        if topic.dead_letters:
+            specs.setdefault(topic.dead_letters, TopicSpec(topic.dead_letters))
+    return list(specs.values())
+
+
+def internal_specs(topology: Topology, settings: AppSettings) -> list[TopicSpec]:
+    """Repartition topics and changelogs."""
+    replication = settings.internal_replication
+    repartitions = [replace(topic.spec(), replication=replication) for topic in topology.internal_topics]
+    changelogs = [
+        TopicSpec(changelog_topic(topology.app, store), partitions, replication, "compact")
+        for store, partitions in store_partitions(topology).items()
+    ]
+    return [*repartitions, *changelogs]
+
+
+def store_partitions(topology: Topology) -> Mapping[str, int]:
+    """Stores of the app, by name, with how many partitions their changelogs have."""
+    return {
+        store: sub.partitions
+        for sub in topology.subs
+        for store in Task(topology, sub, 0, TaskSettings(), Silent()).states
+    }

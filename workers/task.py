@@ -1,0 +1,326 @@
+"""One sub-topology on one partition: fetches and ticks in, records and positions out. All of it synchronous.
+
+    created -> states restored -> open -> ( process | tick | finished )* with prepare_commit / take_checkpoint between
+
+A task decides nothing about transactions and waits for nothing. What it gives is kept until it is taken: sends by
+`take_sends`, a commit's part by `prepare_commit`, store writes by `take_checkpoint`. After a commit that failed the task is
+thrown away, since its state is ahead of what is committed, and a new one is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..state.store import DurableState, StoreWrite
+from ..topics.batch import MAX_TIME, MIN_TIME, Batch, Fetch, Partition, Records
+from ..topics.broker import Committed
+from ..topics.codec_of import codec_named
+from ..topics.schema import Schema
+from .commit import METADATA_BYTES_MAX, Send, TaskCommit, metadata_of, metadata_text
+from .errors import InvariantError, PlanError
+from .graph import Port, Source
+from .inputs import Input
+from .instrument import Instrument
+from .naming import changelog_topic, repartition_topic
+from .operator import AsyncOperator, Operator
+from .outputs import RepartitionWriter, SinkWriter
+from .pipeline import Pipeline, Waiting
+from .rejects import Rejects
+from .topology import SubTopology, Topology
+from .watermark import InputTime, smallest
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaskId:
+    """A sub-topology and a partition."""
+
+    sub: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.sub}_{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """What a task needs to know of the app."""
+
+    watermark_interval_ms: int = 1_000
+    """A repartition's watermark is told to partitions without rows when it moved by so much."""
+    advance_when_idle: bool = False
+    """Whether event time follows the wall clock once all inputs have been caught up for `idle_after`."""
+
+
+class Task:
+    """Raises PlanError when the steps cannot be put together."""
+
+    def __init__(
+        self, topology: Topology, sub: SubTopology, partition: int, settings: TaskSettings, instrument: Instrument
+    ) -> None:
+        self.id = TaskId(sub.name, partition)
+        self.topology = topology
+        self.sub = sub
+        self.settings = settings
+        self.operators = {work.name: work.step.build(_input_schemas(topology, work.inputs)) for work in sub.works}
+        self.states: dict[str, DurableState] = _named_states(self.operators)
+        self.pipeline = Pipeline(sub, self.operators)
+        self.inputs = {item.partition: item for item in _inputs(topology, sub, partition)}
+        self.rejects = Rejects(topology.app, sub.sources, topology.partition_counts, instrument)
+        self.instrument = instrument
+        self.watermark = MIN_TIME
+        self.ended = False
+        self._writers = _sink_writers(topology, sub, partition)
+        self._repartitions = _repartition_writers(topology, sub, partition, settings)
+        self._sends: list[Send] = []
+        self._committed: dict[Partition, Committed] = {}
+        self._worked = False
+
+    # -- beginning
+
+    def open(self, committed: Mapping[Partition, Committed]) -> None:
+        """After the states were restored. `committed`: offsets to go on from, with what was kept beside them."""
+        for partition, item in self.inputs.items():
+            saved = metadata_of(committed.get(partition))
+            item.time.load(saved)
+            item.position = committed[partition].offset
+            self.watermark = max(self.watermark, int(saved.get("t", MIN_TIME)))
+        self.watermark = smallest((item.time for item in self.inputs.values()), self.watermark)
+        contexts = {name: _StepContext(self, name) for name in self.operators}
+        self.pipeline.open(contexts, self.watermark)
+        self._committed = dict(committed)
+
+    # -- work
+
+    def process(self, fetch: Fetch, now_ms: int) -> None:
+        """Records of one of the task's inputs."""
+        item = self.inputs[fetch.partition]
+        if fetch.first_offset < item.position and len(fetch) and int(fetch.offsets[0]) < item.position:
+            raise InvariantError(
+                f"task {self.id}: {fetch.partition} is at {item.position}, got {int(fetch.offsets[0])} again"
+            )
+        self.rejects.reading(fetch)
+        batch, rejected = item.read(fetch, self.watermark, now_ms)
+        self.instrument.count("records_in", len(fetch), topic=fetch.partition.topic)
+        if rejected:
+            self.rejects.records(fetch, rejected)
+        if len(batch):
+            self._worked = True
+            self.pipeline.push(item.source.name, batch)
+        self._advance()
+        self.rejects.read(fetch.partition)
+
+    def tick(self, now_ms: int) -> None:
+        """Time has passed: partitions may have become idle."""
+        for item in self.inputs.values():
+            item.time.tick(now_ms)
+        if self.settings.advance_when_idle and not self.ended:
+            self._follow_clock(now_ms)
+        self._advance()
+
+    def _follow_clock(self, now_ms: int) -> None:
+        """All inputs caught up for long enough: the watermark goes to the clock, less what could still come."""
+        reached = now_ms
+        for item in self.inputs.values():
+            idle_after = item.time.idle_after_ms
+            if item.time.writers is not None or idle_after is None or not item.time.caught_up_for(idle_after, now_ms):
+                return
+            reached = min(reached, now_ms - idle_after - item.source.topic.out_of_order_ms)
+        for item in self.inputs.values():
+            item.time.watermark = max(item.time.watermark, reached)
+        self.watermark = max(self.watermark, min(reached, MAX_TIME))
+        self.pipeline.advance(self.watermark)
+
+    def end(self, *, outside_only: bool = False) -> None:
+        """The bounded input has been read to its end: every window closes.
+
+        `outside_only`: inputs that are repartition topics end by what their writers say.
+        """
+        self.ended = True
+        for item in self.inputs.values():
+            if not outside_only or item.time.writers is None:
+                item.time.watermark, item.time.idle = MAX_TIME, False
+        self._advance()
+
+    def _advance(self) -> None:
+        reached = smallest((item.time for item in self.inputs.values()), self.watermark)
+        if reached > self.watermark:
+            self.watermark = reached
+            self.pipeline.advance(reached)
+
+    # -- calls
+
+    def startable(self) -> list[Waiting]:
+        return self.pipeline.startable()
+
+    def finished(self, waiting: Waiting, outcome: object) -> None:
+        """A call's outcome; results go on in the order of the rows."""
+        self._worked = True
+        self.pipeline.finished(waiting, outcome)
+
+    @property
+    def full(self) -> bool:
+        return self.pipeline.full()
+
+    @property
+    def waiting_rows(self) -> int:
+        return self.pipeline.pending_rows()
+
+    # -- what is given
+
+    def take_sends(self) -> list[Send]:
+        """Records for sinks and dead letters since the last call. Repartition blocks wait for the commit, or for many rows."""
+        sends = [send for name, writer in self._writers.items() for send in self._sends_of(name, writer)]
+        for name, repartition in self._repartitions.items():
+            if _rows(self.pipeline.collected.get(name, ())) >= REPARTITION_ROWS_MAX:
+                sends += self._blocks_of(name, repartition, quiet=False)
+        sends += self.rejects.take()
+        return sends
+
+    def _sends_of(self, name: str, writer: SinkWriter) -> list[Send]:
+        batches = self.pipeline.collected.pop(name, None)
+        if not batches:
+            return []
+        self.instrument.count("records_out", _rows(batches), topic=writer.topic)
+        return writer.sends(batches)
+
+    def _blocks_of(self, name: str, writer: RepartitionWriter, *, quiet: bool) -> list[Send]:
+        node = next(node for node in self.sub.repartitions if node.name == name)
+        idle = all(item.time.idle for item in self.inputs.values())
+        batches = self.pipeline.collected.pop(name, [])
+        return writer.sends(batches, self.pipeline.watermark_at(node), idle, quiet=quiet)
+
+    def needs_commit(self) -> bool:
+        """Whether anything would be lost if the task were restored from its last commit."""
+        return self._worked or self._positions() != self._committed
+
+    def prepare_commit(self) -> TaskCommit:
+        """Everything of the task that goes into the next commit, changelog included."""
+        quiet = not self._worked
+        self.pipeline.flush()
+        sends = self.take_sends()
+        for name, repartition in self._repartitions.items():
+            sends += self._blocks_of(name, repartition, quiet=quiet)
+        sends += self.take_changelog()
+        self._committed = self._positions()
+        self._worked = False
+        return TaskCommit(sends, self._committed)
+
+    def take_changelog(self) -> list[Send]:
+        return [
+            Send(
+                Partition(changelog_topic(self.topology.app, name), self.id.partition),
+                Records(changes.keys, changes.values),
+                name,
+            )
+            for name, state in self.states.items()
+            for changes in state.take_changes()
+            if len(changes)
+        ]
+
+    def take_checkpoint(self) -> dict[str, StoreWrite]:
+        """Store writes since the last checkpoint; only right after a commit has happened."""
+        return {name: state.take_checkpoint() for name, state in self.states.items()}
+
+    def _positions(self) -> dict[Partition, Committed]:
+        return {partition: self._position(item) for partition, item in self.inputs.items()}
+
+    def _position(self, item: Input) -> Committed:
+        pending = self.pipeline.oldest_pending(item.partition)
+        saved = {**item.time.saved(), "t": self.watermark}
+        if pending is not None:
+            # Rows from `pending` on will be read again: their time must not have been counted yet.
+            saved = metadata_of(self._committed.get(item.partition))
+        text = metadata_text(saved)
+        if len(text) > METADATA_BYTES_MAX:
+            raise PlanError(
+                f"task {self.id}: what is kept beside the offset of {item.partition} takes {len(text)} bytes, the broker "
+                f"takes {METADATA_BYTES_MAX}; use fewer upstream partitions, or raise offset.metadata.max.bytes"
+            )
+        return Committed(item.position if pending is None else pending, text)
+
+    def close(self) -> None:
+        self.pipeline.close()
+
+
+REPARTITION_ROWS_MAX = 50_000
+"""Rows kept for a repartition topic before they are sent without waiting for the commit."""
+
+
+class _StepContext:
+    """What a step may ask of its task."""
+
+    def __init__(self, task: Task, step: str) -> None:
+        self.task = task
+        self.step = step
+        self.partition = task.id.partition
+
+    def count(self, what: str, amount: int) -> None:
+        self.task.instrument.count(what, amount, step=self.step)
+
+    def reject(self, batch: Batch, rows: NDArray[np.int64], reasons: Sequence[str]) -> None:
+        self.task.rejects.rows(batch, rows, reasons, self.step)
+
+
+def _input_schemas(topology: Topology, ports: Iterable[Port]) -> list[Schema]:
+    return [topology.graph.schema(port) for port in ports]
+
+
+def _named_states(operators: Mapping[str, Operator | AsyncOperator]) -> dict[str, DurableState]:
+    """A step's only state is named as the step; of several each has its own name behind it."""
+    named: dict[str, DurableState] = {}
+    for step, operator in operators.items():
+        for state in operator.states:
+            named[step if len(operator.states) == 1 else f"{step}-{state.name}"] = state
+    return named
+
+
+def _inputs(topology: Topology, sub: SubTopology, partition: int) -> list[Input]:
+    return [
+        Input(source, Partition(source.topic.name, partition), codec_named(source.topic.codec), _time(topology, source))
+        for source in sub.sources
+        if partition < topology.partition_counts[source.topic.name]
+    ]
+
+
+def _time(topology: Topology, source: Source) -> InputTime:
+    writers = topology.writers_of(source.topic.name)
+    names = {f"{name}/{shard}": MIN_TIME for name, shard in writers} if writers else None
+    return InputTime(source.topic.idle_after_ms, names)
+
+
+def _sink_writers(topology: Topology, sub: SubTopology, partition: int) -> dict[str, SinkWriter]:
+    return {
+        sink.name: SinkWriter(
+            sink.topic.name,
+            codec_named(sink.topic.codec),
+            sink.key,
+            topology.partition_counts[sink.topic.name],
+            partition,
+        )
+        for sink in sub.sinks
+    }
+
+
+def _repartition_writers(
+    topology: Topology, sub: SubTopology, partition: int, settings: TaskSettings
+) -> dict[str, RepartitionWriter]:
+    return {
+        node.name: RepartitionWriter(
+            topic := repartition_topic(topology.app, node.name),
+            node.key,
+            tuple(node.schema.names),
+            topology.partition_counts[topic],
+            sub.name,
+            partition,
+            settings.watermark_interval_ms,
+        )
+        for node in sub.repartitions
+    }
+
+
+def _rows(batches: Iterable[Batch]) -> int:
+    return sum(len(batch) for batch in batches)

@@ -1,0 +1,356 @@
+"""The shell: awaits Kafka, calls and timers, tells the coordinator what happened, and does what it says.
+
+One worker is one member of the consumer group. Nothing is decided here; `coordinator.py` and `shard.py` decide. Four
+coroutines run: the poll loop, the timer, one for each instruction under way, and one for each call of a waiting step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from ..state.errors import CorruptStoreError
+from ..state.store import Databases
+from ..state.stores.memory import MemoryDatabases
+from ..topics.batch import Partition
+from ..topics.broker import Broker, GroupConsumer
+from ..topics.errors import AbortableError, AmbiguousError, BrokerUnavailableError, FencedError
+from . import events as ev
+from . import instructions as do
+from .app import App, outside_topics
+from .assignment import Claim, ShardAssignor
+from .clock import wall_ms
+from .coordinator import Coordinator, Event, Instruction, Life
+from .errors import InvariantError
+from .instrument import Instrument, Silent
+from .naming import changelog_topic
+from .settings import AppSettings
+from .shard import ShardRules
+from .shard_runtime import ShardRuntime, Surroundings
+from .startup import prepare, store_partitions
+from .statistics import ShardStatistics, TaskStatistics, WorkerState, WorkerStatistics
+from .topology import Topology
+
+log = logging.getLogger("millstream.worker")
+
+TICK_S = 0.02
+IDLE_POLL_S = 0.02
+"""How long the poll loop waits when no shard wants records."""
+THREADS_MAX = 2
+"""Worker threads for tasks; polars uses threads of its own beside them."""
+
+_RETRIED = (AbortableError, AmbiguousError, BrokerUnavailableError, TimeoutError, ConnectionError)
+_STATES: dict[Life, WorkerState] = {
+    Life.JOINING: "rebalancing",
+    Life.WORKING: "running",
+    Life.HALTING: "rebalancing",
+    Life.STOPPING: "stopping",
+    Life.STOPPED: "stopped",
+}
+
+
+class Worker:
+    """Runs an app as one member of its consumer group; `await run()` until `stop()`.
+
+    `databases`: where state is kept; in memory by default (then every start replays the changelogs).
+    `halt_timeout_ms`: how long a rebalance waits for open commits, half the broker's rebalance timeout.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        broker: Broker,
+        *,
+        settings: AppSettings | None = None,
+        instrument: Instrument | None = None,
+        databases: Databases | None = None,
+        halt_timeout_ms: int = 5_000,
+    ) -> None:
+        self.app = app
+        self.broker = broker
+        self.settings = settings or app.settings
+        self.instrument = instrument or Silent()
+        self.databases = databases or MemoryDatabases()
+        self.halt_timeout_ms = halt_timeout_ms
+        self.coordinator = Coordinator(self._rules())
+        self._assignor = ShardAssignor()
+        self._runtimes: dict[int, ShardRuntime] = {}
+        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._partitions: list[Partition] = []
+        self._consumer: GroupConsumer | None = None
+        self._around: Surroundings | None = None
+        self._stopped = asyncio.Event()
+        self._may_rebalance: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._unavailable = False
+
+    def _rules(self) -> ShardRules:
+        settings = self.settings
+        return ShardRules(
+            settings.exactly_once,
+            settings.commit_interval_ms,
+            retry_backoff_ms=settings.retry_backoff_ms,
+            retry_backoff_ms_max=settings.retry_backoff_ms_max,
+        )
+
+    # -- the public face
+
+    async def run(self, *, until_end: bool = False) -> None:
+        """Until `stop()` was called, or with `until_end` until what the topics hold now has been worked off.
+
+        Raises what cannot be mended by trying again: ConfigurationError, PlanError, StateError, UserFunctionError,
+        DuplicateMemberError, and BrokerUnavailableError only when the broker was never reached.
+        """
+        await self.broker.start()
+        executor = ThreadPoolExecutor(THREADS_MAX, "millstream")
+        try:
+            topology = await prepare(self.app, self.broker, self.settings)
+            self.coordinator.stop_when_finished = until_end
+            await self._work(topology, executor, await self._ends(topology) if until_end else None)
+        finally:
+            self.databases.close()
+            executor.shutdown(wait=True)
+            await self.broker.stop()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Finish the open commits and end. To be called on the event loop; twice is fine."""
+        self._dispatch(ev.StopRequested())
+
+    @property
+    def ready(self) -> bool:
+        return self.statistics().ready
+
+    def statistics(self) -> WorkerStatistics:
+        """What the worker is doing now."""
+        state = "starting" if self._consumer is None and not self._stopped.is_set() else _STATES[self.coordinator.life]
+        shards = tuple(self._shard_statistics(number) for number in sorted(self.coordinator.shards))
+        return WorkerStatistics(self.settings.name, state, self.coordinator.generation, shards)
+
+    def _shard_statistics(self, number: int) -> ShardStatistics:
+        runtime = self._runtimes.get(number)
+        tasks = list(runtime.tasks.values()) if runtime is not None else []
+        told = tuple(TaskStatistics(str(task.id), task.watermark, task.waiting_rows) for task in tasks)
+        lag = runtime.lag() if runtime is not None else {}
+        return ShardStatistics(number, self.coordinator.shards[number].phase.value, told, lag)
+
+    # -- beginning and end
+
+    async def _ends(self, topology: Topology) -> dict[Partition, int]:
+        """Where the outside inputs end now."""
+        inside = {topic.name for topic in topology.internal_topics}
+        partitions = [
+            Partition(topic, index)
+            for topic in topology.source_topics
+            if topic not in inside
+            for index in range(topology.partition_counts[topic])
+        ]
+        reader = self.broker.reader()
+        await reader.start()
+        try:
+            return await reader.end_offsets(partitions)
+        finally:
+            await reader.stop()
+
+    async def _work(self, topology: Topology, executor: ThreadPoolExecutor, ends: dict[Partition, int] | None) -> None:
+        consumer = self.broker.consumer(
+            group=self.settings.name,
+            topics=topology.source_topics,
+            assignor=self._assignor,
+            listener=self,
+            instance_id=self.settings.instance_id,
+        )
+        self._consumer = consumer
+        self._around = await self._surroundings(topology, consumer, executor, ends)
+        loops: list[asyncio.Task[None]] = []
+        try:
+            await consumer.start()
+            loops = [
+                asyncio.create_task(self._guarded(self._poll_loop())),
+                asyncio.create_task(self._guarded(self._tick_loop())),
+            ]
+            await self._stopped.wait()
+        finally:
+            await self._wind_up(loops, consumer)
+
+    async def _surroundings(
+        self,
+        topology: Topology,
+        consumer: GroupConsumer,
+        executor: ThreadPoolExecutor,
+        ends: dict[Partition, int] | None,
+    ) -> Surroundings:
+        changelogs = {changelog_topic(self.settings.name, store): store for store in store_partitions(topology)}
+        found = await self.broker.describe_topics(list(changelogs))
+        dead = {topic.dead_letters for topic in outside_topics(self.app.graph) if topic.dead_letters}
+        return Surroundings(
+            topology,
+            self.broker,
+            consumer,
+            self.settings,
+            self.databases,
+            self.instrument,
+            executor,
+            {changelogs[name]: info.topic_id for name, info in found.items()},
+            {name: topology.partition_counts[name] for name in sorted(dead)},
+            ends,
+            self._dispatch,
+        )
+
+    async def _wind_up(self, loops: Iterable[asyncio.Task[None]], consumer: GroupConsumer) -> None:
+        for task in [*loops, *self._under_way.values()]:
+            task.cancel()
+        await asyncio.gather(*loops, *self._under_way.values(), return_exceptions=True)
+        for number, runtime in self._runtimes.items():
+            await runtime.perform(do.Drop(number, -1))
+        self._let_rebalance()
+        await consumer.stop()
+
+    async def _guarded(self, loop: asyncio.Future[None] | object) -> None:
+        """A loop that dies ends the worker, with its error."""
+        try:
+            await loop  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stopped.set()
+
+    # -- the loops
+
+    async def _poll_loop(self) -> None:
+        while True:
+            wanted = self._wanted()
+            if not wanted:
+                await asyncio.sleep(IDLE_POLL_S)
+                continue
+            try:
+                fetches = await self._reading().poll(
+                    timeout_ms=self.settings.poll_timeout_ms,
+                    records_max=self.settings.poll_records_max,
+                    partitions=wanted,
+                )
+            except BrokerUnavailableError as error:
+                self._told_unavailable(error)
+                await asyncio.sleep(self.settings.retry_backoff_ms / 1000)
+                continue
+            self._unavailable = False
+            if fetches:
+                self._dispatch(ev.Fetched(fetches))
+
+    def _wanted(self) -> list[Partition]:
+        """Partitions to be polled, without those that are too far ahead in event time."""
+        wanted = self.coordinator.wanted(self._partitions)
+        drift_ms = self.settings.max_drift_ms
+        return wanted if drift_ms is None else [p for p in wanted if not self._ahead(p, drift_ms)]
+
+    def _ahead(self, partition: Partition, drift_ms: int) -> bool:
+        """Whether another input of its task has records waiting and is behind by more."""
+        for task in self._runtimes[partition.index].tasks.values():
+            if (own := task.inputs.get(partition)) is not None:
+                slow = [item.time.watermark for item in task.inputs.values() if item is not own and item.lag > 0]
+                return bool(slow) and own.time.watermark > min(slow) + drift_ms
+        return False
+
+    def _told_unavailable(self, error: BrokerUnavailableError) -> None:
+        """One line when it begins, not thousands."""
+        self.instrument.gauge("broker_unavailable", 1)
+        if not self._unavailable:
+            self._unavailable = True
+            log.warning("the broker cannot be reached, trying again: %s", error)
+
+    async def _tick_loop(self) -> None:
+        while True:
+            self._reading().raise_if_dead()
+            self._dispatch(ev.Tick(wall_ms()))
+            await asyncio.sleep(TICK_S)
+
+    def _reading(self) -> GroupConsumer:
+        if self._consumer is None:
+            raise InvariantError("the worker has no consumer yet")
+        return self._consumer
+
+    # -- the group's listener
+
+    async def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Everything comes to rest before the member rejoins; what does not in time is dropped."""
+        self._may_rebalance = asyncio.get_running_loop().create_future()
+        waiting = self._may_rebalance
+        self._dispatch(ev.Revoked())
+        _, pending = await asyncio.wait([waiting], timeout=self.halt_timeout_ms / 1000)
+        if pending:
+            self._dispatch(ev.HaltOverdue())
+            await asyncio.wait([waiting], timeout=self.halt_timeout_ms / 1000)
+
+    async def assigned(self, partitions: frozenset[Partition], generation: int) -> None:
+        self._partitions = sorted(partitions)
+        shards = frozenset(partition.index for partition in partitions)
+        self._assignor.claim = Claim(tuple(sorted(shards)), generation)
+        log.info("generation %d: shards %s", generation, sorted(shards))
+        self._dispatch(ev.Assigned(shards, generation))
+
+    def _let_rebalance(self) -> None:
+        if self._may_rebalance is not None and not self._may_rebalance.done():
+            self._may_rebalance.set_result(None)
+
+    # -- events and instructions
+
+    def _dispatch(self, event: Event) -> None:
+        """Tell the coordinator, and begin what it says."""
+        try:
+            for instruction in self.coordinator.handle(event):
+                self._begin(instruction)
+        except InvariantError as error:
+            self._fail(error)
+
+    def _begin(self, instruction: Instruction) -> None:
+        match instruction:
+            case do.LetRebalance():
+                self._let_rebalance()
+            case do.RequestRejoin():
+                self._reading().request_rejoin()
+            case do.Leave():
+                self._stopped.set()
+            case do.ShardInstruction():
+                before = self._under_way.get(instruction.shard)
+                self._under_way[instruction.shard] = asyncio.create_task(self._perform(instruction, before))
+
+    async def _perform(self, instruction: do.ShardInstruction, before: asyncio.Task[None] | None) -> None:
+        if before is not None and not before.done() and before is not asyncio.current_task():
+            if isinstance(instruction, do.Drop):
+                before.cancel()
+            await asyncio.wait([before])
+        event = await self._answer(instruction)
+        if event is not None:
+            self._dispatch(event)
+
+    async def _answer(self, instruction: do.ShardInstruction) -> ev.ShardEvent | None:
+        """The instruction's outcome as an event; None when the worker has to end."""
+        shard, epoch = instruction.shard, instruction.epoch
+        if self._around is None:
+            raise InvariantError("an instruction came before the worker was ready")
+        runtime = self._runtimes.setdefault(shard, ShardRuntime(shard, self._around))
+        try:
+            return await runtime.perform(instruction)
+        except FencedError as error:
+            log.warning("shard %d belongs to another worker now: %s", shard, error)
+            return ev.Failed(shard, epoch, "fenced")
+        except _RETRIED as error:
+            log.warning(
+                "shard %d is taken again: %s while %s", shard, error or type(error).__name__, type(instruction).__name__
+            )
+            self.instrument.count("shard_failures", 1, instruction=type(instruction).__name__)
+            return ev.Failed(shard, epoch, "retry")
+        except CorruptStoreError as error:
+            log.warning("shard %d: %s; it is moved aside and restored from its changelog", shard, error)
+            runtime.discard_databases()
+            return ev.Failed(shard, epoch, "retry")
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
+            log.error("shard %d: %s: %s", shard, type(error).__name__, error)
+            self._fail(error)
+            return None
