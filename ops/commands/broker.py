@@ -133,11 +133,11 @@ def _stay(broker: LocalBroker) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
-        signal.signal(number, end)
-    typer.echo("running; Ctrl-C stops it")
-    sys.stdout.flush()
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
+            signal.signal(number, end)
+        typer.echo("running; Ctrl-C stops it")
+        sys.stdout.flush()
         broker.wait()
     except KeyboardInterrupt:
         typer.echo("stopping")

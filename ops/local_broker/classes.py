@@ -7,6 +7,7 @@ fits the class path and itself, and goes without where it does not. Several node
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class ClassArchive:
     def keep(self, scratch: Path) -> None:
         """Takes over what a JVM that ended regularly wrote."""
         if scratch.exists() and not self._archive.exists():
-            part = self._archive.with_suffix(f".{scratch.parent.parent.name}.part")
+            part = self._archive.with_suffix(f".{os.getpid()}.part")
             shutil.copyfile(scratch, part)
             part.replace(self._archive)
         scratch.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ from .process import NodeProcess
 from .secured import ADMIN, Secrets, write_private
 from .storage import copy_formatted, kafka_uuid, secured_template, template
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
 START_ATTEMPTS_MAX = 3
 JVM_FLAGS = (
@@ -223,7 +223,9 @@ class LocalBroker:
         with _writable(self.directory):
             for node in range(self.nodes):
                 (self.directory / f"node-{node + 1}").mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._processes = [NodeProcess(self.directory / f"node-{node + 1}") for node in range(self.nodes)]
+        temporary = self.directory if self._given is None else None
+        folders = [self.directory / f"node-{node + 1}" for node in range(self.nodes)]
+        self._processes = [NodeProcess(folder, temporary=temporary) for folder in folders]
         for process in self._processes:
             if process.pid is not None:
                 raise AlreadyRunning(

@@ -101,7 +101,10 @@ def kafka_jars(
     folder = cache / f"kafka-{KAFKA_VERSION}"
     with cache_lock(cache, "jars"):
         folder.mkdir(exist_ok=True)
-        missing = [jar for jar in jars if not (jar.is_at(folder / jar.name) or _take_from_maven(jar, folder))]
+        wanted = [jar for jar in jars if not jar.is_at(folder / jar.name)]
+        for archive in cache.glob("classes-*.archive") if wanted else ():
+            archive.unlink()  # the JVM would never take it again: it knows the jars by their dates
+        missing = [jar for jar in wanted if not _take_from_maven(jar, folder)]
         if missing:
             _download(missing, folder, fetch or _fetch_with_jgo)
     return [folder / jar.name for jar in jars]

@@ -30,10 +30,12 @@ STARTED = b"Kafka Server started"
 class NodeProcess:
     """The process of one node, whose folder holds `server.properties`, `server.log`, `node.pid` and `data`.
 
-    A watched node dies with this Python process; a detached one lives on until someone stops it by its pid file.
+    A watched node dies with this Python process, and the folder `temporary` with it. A detached one lives on until
+    someone stops it by its pid file.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, temporary: Path | None = None) -> None:
+        self._temporary = temporary
         self.directory = directory.absolute()
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -83,7 +85,8 @@ class NodeProcess:
         return self._popen.pid
 
     def _watch(self, command: Sequence[str], log: IO[bytes]) -> int:
-        watchdog = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py"))]
+        folder = str(self._temporary) if self._temporary else ""
+        watchdog = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py")), folder]
         self._popen = subprocess.Popen(
             [*watchdog, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         )

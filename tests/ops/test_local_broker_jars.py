@@ -76,6 +76,17 @@ def test_a_damaged_jar_in_the_cache_is_fetched_again(
     assert first.read_bytes() == CONTENTS["org.one:first:1.0"]
 
 
+def test_new_jars_take_the_archive_of_classes_with_them_and_known_ones_do_not(tmp_path: Path) -> None:
+    first, _ = kafka_jars(tmp_path, pins=PINS, fetch=Mirror())
+    archive = tmp_path / "classes-of-some-java.archive"
+    archive.write_bytes(b"classes")
+    kafka_jars(tmp_path, pins=PINS, fetch=unreachable)
+    assert archive.exists()
+    first.unlink()
+    kafka_jars(tmp_path, pins=PINS, fetch=Mirror())
+    assert not archive.exists()
+
+
 def test_a_jar_with_another_hash_is_refused_and_not_installed(tmp_path: Path) -> None:
     with pytest.raises(JarRefused, match=r"expected 900 bytes, SHA-256 \w{64}; 2 downloads gave 900 bytes"):
         kafka_jars(tmp_path, pins=PINS[:1], fetch=Mirror(lambda data: b"X" + data[1:]))
