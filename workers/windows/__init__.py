@@ -1,0 +1,1 @@
+"""Window kinds, one a file: `tumbling`, `hopping`, `session`. Their protocol is `workers/window.py`."""
