@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 import pyarrow as pa
 
@@ -35,6 +35,11 @@ class Changes:
     @property
     def size_bytes(self) -> int:
         return int(self.keys.nbytes + self.values.nbytes)
+
+    def pairs(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Key and value, one by one, as Python objects."""
+        keys = cast("list[bytes]", self.keys.to_pylist())
+        return zip(keys, self.values.to_pylist(), strict=True)
 
     @classmethod
     def of(cls, keys: Sequence[bytes], values: Sequence[bytes | None]) -> Changes:
@@ -120,4 +125,47 @@ class DurableState(Protocol):
 
     def take_checkpoint(self) -> StoreWrite:
         """Net changes since the last checkpoint, for the database."""
+        ...
+
+
+class StoreBacked(DurableState, Protocol):
+    """A state that reads through to its store instead of holding everything in memory (`state/key_value.py`).
+
+    The task calls `bind` before `restore`, whose `stored` is then empty. Between checkpoints the store lags behind: the
+    state answers from what it has not given to a checkpoint yet, then from the store.
+    """
+
+    def bind(self, store: Store) -> None: ...
+
+    def checkpoint_written(self) -> None:
+        """The write that `take_checkpoint` was asked for is in the store: what was held for it can go."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of what the store does not have yet: a reason to make a checkpoint early."""
+        ...
+
+
+class Databases(Protocol):
+    """The databases of one process by task, `<sub-topology>/<partition>`: on disk `state/directory.py`, else `MemoryDatabases`."""
+
+    def open(self, task: str) -> Database:
+        """Raises LockedError, FormatError, CorruptStoreError (then `set_aside`, and open again), DiskError."""
+        ...
+
+    def tasks(self) -> list[str]:
+        """Those with state here, sorted."""
+        ...
+
+    def set_aside(self, task: str) -> str:
+        """Out of the way, kept for who wants to look; says where. The database must be closed or never have opened."""
+        ...
+
+    def delete(self, task: str) -> None:
+        """The database must be closed."""
+        ...
+
+    def close(self) -> None:
+        """Lets another process in."""
         ...

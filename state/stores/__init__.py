@@ -1,0 +1,1 @@
+"""Where stores keep their bytes: `rocksdb` on disk, `memory` for tests and bounded runs."""
