@@ -25,10 +25,13 @@ SHELL = (
     "topics/sinks/",
     "workers/app.py",  # `await app.run()`
     "workers/batch_run.py",
-    "workers/calls.py",
+    "workers/changelog_reader.py",  # reads to the end while a shard is restored
     "workers/clock.py",
     "workers/driver.py",
     "workers/operator.py",  # the protocol AsyncOperator
+    "workers/outbox.py",  # acknowledgements
+    "workers/shard_runtime.py",  # performs a shard's instructions
+    "workers/startup.py",  # topics are found and created
     "workers/worker.py",
 )
 

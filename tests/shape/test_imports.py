@@ -74,7 +74,7 @@ def test_every_folder_with_code_is_a_package() -> None:
 
 def test_the_tests_are_not_a_package() -> None:
     """With an `__init__.py` in tests, pytest would import the repository's root a second time, under its folder's name."""
-    beside = files("tests", "benchmarks", "examples", suffix="__init__.py")
+    beside = files("tests", "examples", suffix="__init__.py")
     assert [short(path) for path in beside] == []
 
 
