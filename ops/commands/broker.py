@@ -27,7 +27,14 @@ DEFAULT_DIRECTORY = Path(".millstream", "broker")
 DEFAULT_PORT = 9092
 
 app = typer.Typer(
-    name="broker", help="A real Apache Kafka on this machine, with nothing installed.", no_args_is_help=True
+    name="broker",
+    help="A real Apache Kafka on this machine, with nothing installed.",
+    epilog=(
+        "Exit status: 0 done, 1 Kafka failed or none runs, 2 usage, 3 port taken, 4 already running, 5 no Java, "
+        "6 jars neither cached nor to be downloaded, 7 jar refused, 8 directory unusable."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where the broker keeps its data.", file_okay=False)]
