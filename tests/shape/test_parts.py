@@ -25,14 +25,10 @@ KINDS = {
     "sinks": ("", "sink"),
 }
 
-# Parts need it and it is none: the one module that imports native libraries, in the order that does not crash.
-_NO_PARTS = {"rag/indexes/native.py"}
-
 _PARTS = [
     path
     for path in files(*LAYERS, suffix=".py")
     if path.parent.name in KINDS and path.parent.parent.name in LAYERS and not path.name.startswith("_")
-    if short(path) not in _NO_PARTS
 ]
 
 
