@@ -1,0 +1,60 @@
+"""`millstream run`: a worker of the app's consumer group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._options import Brokers, Set, SettingsFile, Target, settings_of
+
+app = typer.Typer(name="run", help="Run an app as a worker of its consumer group, until Ctrl-C.")
+
+
+@app.command()
+def run(
+    target: Target,
+    brokers: Brokers = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder of local state; one process each.", show_default=False)
+    ] = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Stop when what is in the topics now is worked off.")
+    ] = False,
+    http_port: Annotated[
+        int | None, typer.Option(help="Serve /metrics, /health and /ready here; 0: a free port.", show_default=False)
+    ] = None,
+    http_host: Annotated[str | None, typer.Option(help="Default 127.0.0.1.", show_default=False)] = None,
+    instance_id: Annotated[
+        str | None, typer.Option(help="Static membership: a restart causes no rebalance.", show_default=False)
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="console or json.", show_default=False)] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)] = None,
+    file: SettingsFile = None,
+    pairs: Set = None,
+) -> None:
+    """Run an app as a worker of its consumer group, until Ctrl-C. Start it several times to share the work.
+
+    A first Ctrl-C (or SIGTERM) commits and stops; a second one stops at once.
+    """
+    import asyncio
+
+    from ..load import load_app
+    from ..logs import configure_logs
+    from ..run import run_app
+
+    settings = settings_of(
+        file,
+        pairs,
+        brokers=brokers,
+        state_dir=state_dir,
+        until_end=until_end or None,
+        http_port=http_port,
+        http_host=http_host,
+        instance_id=instance_id,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
+    asyncio.run(run_app(load_app(target), settings))

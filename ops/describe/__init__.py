@@ -1,0 +1,1 @@
+"""A topology as text, as JSON and as a picture."""

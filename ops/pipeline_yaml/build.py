@@ -1,0 +1,76 @@
+"""A pipeline file as an app: its keys on top, then topics, streams and documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from ...workers.app import App
+from ..setting import did_you_mean
+from .documents import documents_of
+from .readers import duration, duration_or_none, flag, mapping, one_of, placed, text, whole
+from .streams import Streams
+from .topics import topics_of
+from .tree import Entry, Mapping, Reader, read_tree, tree_of
+
+KEYS: Final = ("app", "guarantee", "commit_interval", "settings", "topics", "streams", "documents")
+
+SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
+    "start_from": ("start_from", one_of("earliest", "latest")),
+    "advance_when_idle": ("advance_when_idle", flag),
+    "max_drift": ("max_drift_ms", duration_or_none),
+    "checkpoint_interval": ("checkpoint_interval_ms", duration),
+    "poll_records_max": ("poll_records_max", whole),
+    "watermark_interval": ("watermark_interval_ms", duration),
+    "internal_replication": ("internal_replication", whole),
+    "create_topics": ("create_topics", flag),
+}
+"""Keys of `settings`, the field of AppSettings each one is, and its reader."""
+
+
+def load_pipeline(file: Path) -> App:
+    """Raises PipelineFileError, whose text begins with file and line."""
+    return app_of(read_tree(file))
+
+
+def pipeline_of(content: str, file: str = "pipeline.yaml") -> App:
+    """As `load_pipeline`, from a text."""
+    return app_of(tree_of(content, file))
+
+
+def app_of(tree: Mapping) -> App:
+    tree.check_keys(KEYS, "a pipeline")
+    app = _app(tree)
+    declared = tree.get("topics")
+    topics = topics_of(declared) if declared else {}
+    streams, documents = tree.get("streams"), tree.get("documents")
+    if streams is None and documents is None:
+        tree.place.fail("a pipeline needs 'streams' or 'documents'")
+    if streams is not None:
+        Streams(app, topics).add_all(streams)
+    if documents is not None:
+        documents_of(documents, app)
+    return app
+
+
+def _app(tree: Mapping) -> App:
+    name = tree.need("app", "a pipeline")
+    options: dict[str, Any] = {}
+    if entry := tree.get("guarantee"):
+        options["guarantee"] = one_of("exactly_once", "at_least_once")(entry)
+    if entry := tree.get("commit_interval"):
+        options["commit_interval"] = duration(entry)
+    if entry := tree.get("settings"):
+        options |= _settings(entry)
+    interval = tree.get("commit_interval")
+    with placed(interval.place if interval and options.get("commit_interval", 1) < 1 else name.value.place):
+        return App(text(name), **options)
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    given = mapping(entry, "a mapping of settings")
+    for one in given:
+        if one.key not in SETTINGS:
+            hint = did_you_mean(one.key, SETTINGS, otherwise=f"; settings are {', '.join(SETTINGS)}")
+            one.place.fail(f"{one.key!r} is not a setting{hint}")
+    return {SETTINGS[one.key][0]: SETTINGS[one.key][1](one) for one in given}
