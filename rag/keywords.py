@@ -86,7 +86,8 @@ class Keywords:
         if postings is None:
             return np.zeros(0, np.int64)
         numbers: Numbers = self._number[np.frombuffer(postings, np.uint32)]
-        return numbers[numbers != _UNKNOWN]
+        alive: Numbers = numbers[numbers != _UNKNOWN]
+        return alive
 
     def _sweep(self) -> None:
         """Entries anew, without the dead ones."""

@@ -32,6 +32,8 @@ STRATEGIES: Final = ("fixed", "retrieve")
 K_MAX: Final = 100
 QUESTION_CHARS_MAX: Final = 10_000
 DOCUMENT_ID_BYTES_MAX: Final = 4_096
+METADATA_BYTES_MAX: Final = 16_384
+"""A document's metadata stands in the record of every chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,18 @@ def read_document(key: bytes | None, value: bytes) -> Document:
         text=text,
         ref=ref,
         content_type=fields.text("content_type") or "",
-        metadata=fields.object("metadata"),
+        metadata=_metadata(fields),
         modified_at=fields.text_or_whole("modified_at"),
         version=fields.text_or_whole("version"),
     )
+
+
+def _metadata(fields: Fields) -> dict[str, Any]:
+    metadata = fields.object("metadata")
+    size = len(orjson.dumps(metadata))
+    if size > METADATA_BYTES_MAX:
+        raise MessageError(f"documents: the metadata has {size} bytes, at most {METADATA_BYTES_MAX} - at $.metadata")
+    return metadata
 
 
 def _base64(content: str) -> bytes:

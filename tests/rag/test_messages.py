@@ -42,6 +42,7 @@ ID = "0123456789abcdef0123456789abcdef"
         (b"a", b'{"text": 3}', "expected string, got 3 - at $.text"),
         (b"a", b'{"content": "%%%"}', "not base64"),
         (b"a", b'{"text": "x", "metadata": []}', "expected object, got [] - at $.metadata"),
+        (b"a", b'{"text": "x", "metadata": {"a": "%s"}}' % (b"x" * 20_000), "at most 16384 - at $.metadata"),
         (b"a", b'{"text": "x", "version": true}', "expected string or int, got True - at $.version"),
     ],
 )

@@ -1,0 +1,175 @@
+"""One version of a document, from its record to what has to be written: the part of ingestion that waits.
+
+It reads state (what the index holds of the document, the embedding cache) and changes none; `operators/ingest.py` does, when
+the outcome is handed back in the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from .diff import Diff, Held, diff
+from .document import Chunk, Document, chunk_ids, digest
+from .embedder import Embedder
+from .embedding_batches import EmbeddingBatches
+from .embedding_cache import EmbeddingCache, cache_key
+from .errors import MessageError, ParseError
+from .messages import Status, document_id, read_document
+from .parse_job import ParseJob, Part
+from .parse_pool import ParsePool
+from .parser import parser_for
+from .parts import part_named
+from .refs import load_ref
+from .settings import IngestSettings
+from .updates import vector_bytes, write_update
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a version of a document comes to."""
+
+    key: bytes
+    held: Held | None
+    """What the index will hold of it; None: nothing."""
+    status: Status | None
+    """None: the document is deleted."""
+    records: Sequence[tuple[bytes, bytes | None]] = ()
+    """Of `index-updates`."""
+    vectors: Sequence[tuple[bytes, bytes]] = ()
+    """New entries of the cache."""
+
+
+class IngestParts:
+    """What all tasks of a process share: the embedder, the parsing processes. Raises PartError for parts that cannot be."""
+
+    def __init__(self, settings: IngestSettings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self.model = self.embedder.fingerprint()  # loads it: missing weights stop the task, not each document
+        self.splitter_print: str = part_named(
+            "splitter", settings.splitter.name, settings.splitter.options
+        ).fingerprint()
+        self.batches = EmbeddingBatches(self.embedder, "document", settings.embed_texts_max)
+        self.pool = ParsePool(settings.parsing)
+        self._parser_prints: dict[str, str] = {}
+
+    async def close(self) -> None:
+        await self.pool.close()
+        await self.embedder.close()
+
+    def parser(self, document: Document) -> Part:
+        """Raises ParseError where the document is of no known kind."""
+        kind = document.content_type.partition(";")[0].strip().lower()
+        return self.settings.parsers.get(kind) or Part(parser_for(document.content_type, document.uri))
+
+    def parser_print(self, parser: Part) -> str:
+        key = repr((parser.name, sorted(parser.options.items())))
+        if key not in self._parser_prints:
+            self._parser_prints[key] = part_named("parser", parser.name, parser.options).fingerprint()
+        return self._parser_prints[key]
+
+
+async def prepare(
+    key: bytes | None, value: bytes | None, held: Held | None, cache: EmbeddingCache, parts: IngestParts
+) -> Prepared:
+    """Raises MessageError, ParseError, EmbeddingError; then the held version stays."""
+    started = parts.clock()
+    name = document_id(key)
+    known = key or b""
+    if value is None:
+        return Prepared(known, None, None, _removals(name, held.chunks if held else ()))
+    document = replace(read_document(key, value), uri=name)
+    content = await _content(document, parts)
+    parser = parts.parser(document)
+    content_hash = digest(content, document.content_type, parts.parser_print(parser), parts.splitter_print)
+    model = parts.model
+    shape = digest(_canonical(document.metadata), model, parts.settings.vector_type)
+    if held is not None and (held.content, held.shape) == (content_hash, shape):
+        after = replace(held, version=document.version, stale=False)
+        count = len(held.chunks)
+        status = Status("indexed", count, 0, count, version=document.version, took_ms=_since(started, parts))
+        return Prepared(known, after, status)
+    pieces = await parts.pool.parse(
+        ParseJob(content, document.content_type, parser, parts.settings.splitter, parts.settings.limits)
+    )
+    chunks = _chunks(document, pieces.chunks, dict(pieces.metadata))
+    changes = diff(held, chunks, shape)
+    values, new = await _with_vectors(changes, model, cache, parts)
+    return Prepared(
+        known,
+        Held(content_hash, shape, tuple(chunk.id for chunk in chunks), document.version),
+        Status(
+            "indexed",
+            len(chunks),
+            len(new),
+            len(chunks) - len(new),
+            version=document.version,
+            took_ms=_since(started, parts),
+        ),
+        [*values, *_removals(name, changes.removed)],
+        new,
+    )
+
+
+def version_of(key: bytes | None, value: bytes | None) -> str | int | None:
+    """The version a record names, as far as it can be read."""
+    try:
+        return None if value is None else read_document(key, value).version
+    except MessageError:
+        return None
+
+
+def _since(started: float, parts: IngestParts) -> int:
+    return round((parts.clock() - started) * 1000)
+
+
+async def _content(document: Document, parts: IngestParts) -> bytes:
+    limits = parts.settings.limits
+    if document.ref is not None:
+        return await load_ref(document.ref, parts.settings.ref_prefixes, limits.content_bytes_max)
+    if document.text is not None:
+        try:
+            return document.text.encode()
+        except UnicodeEncodeError as error:
+            raise ParseError(f"the text is no Unicode: {error}") from None
+    return document.content or b""
+
+
+def _canonical(metadata: object) -> bytes:
+    return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
+
+
+def _chunks(document: Document, texts: Sequence[str], found: dict[str, object]) -> list[Chunk]:
+    """The message's metadata wins over what the document says of itself."""
+    metadata = found | dict(document.metadata)
+    ids = chunk_ids(document.uri, texts)
+    return [
+        Chunk(chunk, document.uri, text, metadata, position, document.version)
+        for position, (chunk, text) in enumerate(zip(ids, texts, strict=True))
+    ]
+
+
+async def _with_vectors(
+    changes: Diff, model: str, cache: EmbeddingCache, parts: IngestParts
+) -> tuple[list[tuple[bytes, bytes | None]], list[tuple[bytes, bytes]]]:
+    """The records of the upserts, and the cache entries of the texts that had to be embedded."""
+    dtype = parts.settings.vector_type
+    keys = [cache_key(f"{model} {dtype}", chunk.text) for chunk in changes.upserts]
+    found = dict(zip(keys, cache.get_many(keys), strict=True))
+    texts = {key: chunk.text for key, chunk in zip(keys, changes.upserts, strict=True) if found[key] is None}
+    embedded = await parts.batches.embed(list(texts.values()))
+    new = [(key, vector_bytes(vector, dtype)) for key, vector in zip(texts, embedded, strict=True)]
+    vectors = {key: vector for key, vector in found.items() if vector is not None} | dict(new)
+    records: list[tuple[bytes, bytes | None]] = [
+        (chunk.key.encode(), write_update(chunk, vectors[key], model, dtype))
+        for key, chunk in zip(keys, changes.upserts, strict=True)
+    ]
+    return records, new
+
+
+def _removals(document: str, chunks: Sequence[str]) -> list[tuple[bytes, bytes | None]]:
+    return [(f"{document}#{chunk}".encode(), None) for chunk in chunks]

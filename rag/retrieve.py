@@ -1,0 +1,109 @@
+"""A question -> the chunks that fit, by meaning and by words together.
+
+    cov = sum of idf(the question's terms in the chunk) / sum of idf(its terms)              # keywords.py, 0 .. 1
+    s1  = cos / sigma + 2.5 * cov               over the best 50 by cos and the best 50 by cov
+
+sigma is the standard deviation of the cosine between stored chunks: it makes one weight fit every embedder, so one rule serves
+all corpora with no labels. Measured R@1 on XQuAD / an FAQ set: vectors alone .885 / .557, BM25 .939 / .404, reciprocal rank
+fusion .949 / .529, s1 .947 / .553. From a few chunks sigma cannot be known; it leans on a usual value until there are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .document import Hit
+from .filter import Filter
+from .index import Bitmap, Index, Numbers, Vector, top
+from .settings import RetrievalSettings
+from .view_state import ViewState
+
+_SIGMA_USUAL: Final = 0.105
+_SIGMA_USUAL_PAIRS: Final = 200
+"""How many pairs the usual value counts for."""
+_SIGMA_SAMPLE: Final = 256
+_SIGMA_MIN: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for."""
+
+    question: str
+    vector: Vector
+    k: int
+    filter: Filter | None = None
+    tenant: str | None = None
+
+
+class Retriever:
+    """Over one view. Synchronous: a look-up takes about a millisecond."""
+
+    def __init__(self, view: ViewState, settings: RetrievalSettings) -> None:
+        self._view = view
+        self._settings = settings
+        self._sigma = _SIGMA_USUAL
+        self._sigma_at = -1
+
+    def retrieve(self, wanted: Wanted) -> list[Hit]:
+        """The best k, best first, ties by number. Empty where nothing is indexed or the filter leaves nothing."""
+        allowed = self._allowed(wanted)
+        numbers, cosines, covered = self._pool(wanted, allowed)
+        if not len(numbers):
+            return []
+        scores = cosines / self.sigma() + self._settings.coverage_weight * covered
+        best = top(numbers, scores.astype(np.float32), wanted.k)
+        chunks = self._view.chunks(best.numbers.tolist())
+        return [Hit(chunk, float(score)) for chunk, score in zip(chunks, best.similarities, strict=True)]
+
+    def sigma(self) -> float:
+        """Estimated anew when the number of chunks has changed by a tenth."""
+        count = len(self._view)
+        if self._sigma_at < 0 or abs(count - self._sigma_at) * 10 > self._sigma_at:
+            self._sigma, self._sigma_at = estimated_sigma(self._view.index, self._view.numbers()), count
+        return self._sigma
+
+    def _allowed(self, wanted: Wanted) -> Bitmap | None:
+        tests: list[Callable[[Mapping[str, Any]], bool]] = []
+        if wanted.filter is not None:
+            tests.append(wanted.filter.matches)
+        if wanted.tenant is not None:
+            tests.append(lambda names: names.get("tenant") == wanted.tenant)
+        if not tests:
+            return None
+        return self._view.metadata.bitmap(lambda names: all(test(names) for test in tests))
+
+    def _pool(self, wanted: Wanted, allowed: Bitmap | None) -> tuple[Numbers, Vector, NDArray[np.float32]]:
+        pool = max(self._settings.pool_chunks, wanted.k)
+        near = self._view.index.search(wanted.vector, pool, allowed).numbers
+        with_words, coverage = self._view.keywords.coverage(wanted.question)
+        if allowed is not None:
+            kept = with_words < len(allowed)
+            kept[kept] = allowed[with_words[kept]]
+            with_words, coverage = with_words[kept], coverage[kept]
+        numbers = np.union1d(near, top(with_words, coverage, pool).numbers).astype(np.int64)
+        if not len(numbers):
+            return numbers, np.zeros(0, np.float32), np.zeros(0, np.float32)
+        covered = np.zeros(len(numbers), np.float32)
+        places = np.searchsorted(with_words, numbers)
+        there = places < len(with_words)
+        there[there] = with_words[places[there]] == numbers[there]
+        covered[there] = coverage[places[there]]
+        return numbers, self._view.index.similarities(wanted.vector, numbers), covered
+
+
+def estimated_sigma(index: Index, numbers: Numbers) -> float:
+    """Standard deviation of the cosine between pairs out of an even sample, drawn towards the usual value."""
+    sample = numbers[:: max(1, len(numbers) // _SIGMA_SAMPLE)][:_SIGMA_SAMPLE]
+    if len(sample) < 2:
+        return _SIGMA_USUAL
+    vectors = index.vectors(sample)
+    cosines = (vectors @ vectors.T)[np.triu_indices(len(sample), 1)]
+    pairs = len(cosines)
+    variance = (pairs * float(np.var(cosines)) + _SIGMA_USUAL_PAIRS * _SIGMA_USUAL**2) / (pairs + _SIGMA_USUAL_PAIRS)
+    return max(_SIGMA_MIN, variance**0.5)

@@ -1,0 +1,86 @@
+"""Settings of the document pipeline: values, never components. Every limit has its unit last in its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .parse_job import Part
+from .parse_pool import ParseSettings
+from .parser import Limits
+from .updates import VectorType
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """Documents -> chunks and vectors."""
+
+    embedder: Part = Part("local")
+    splitter: Part = Part("recursive")
+    parsers: Mapping[str, Part] = field(default_factory=dict)
+    """Parsers by content type, where another than the usual one is wanted."""
+    vector_type: VectorType = "f16"
+    limits: Limits = Limits()
+    parsing: ParseSettings = ParseSettings()
+    ref_prefixes: tuple[str, ...] = ()
+    """Where `ref` may point, as in ("s3://our-bucket/",). None by default: whoever writes to the topic could read our files."""
+    cache_entries_max: int = 100_000
+    """Vectors kept by the hash of their text, per task."""
+    concurrency_max: int = 8
+    pending_rows_max: int = 64
+    embed_texts_max: int = 256
+    """Texts of several documents that are embedded in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSettings:
+    """The fixed-k strategy: s1 of `rag/retrieve.py`."""
+
+    k: int = 5
+    pool_chunks: int = 50
+    """The best so many by vector and by keywords are ranked together."""
+    coverage_weight: float = 2.5
+    language: str = "english"
+    """Of the stemmer, on the keyword side."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """The index as a view of `index-updates`."""
+
+    index: Part = Part("exact")
+    """`exact` up to 50,000 chunks, `hnsw` above."""
+    apply_records_max: int = 500
+    """Updates applied in one go while catching up at the start."""
+    live_records_max: int = 16
+    """Updates applied in one go afterwards: a question waits for no more than that."""
+    poll_records_max: int = 2_000
+    poll_timeout_ms: int = 500
+    checkpoint_records: int = 20_000
+    """A checkpoint is made after so many updates..."""
+    checkpoint_interval_ms: int = 60_000
+    """...or after so long, if there were any."""
+    checkpoint_age_max_ms: int = 43_200_000
+    """An older checkpoint is thrown away at the start: compaction forgets a removal after `delete.retention.ms` (a day), and a
+    chunk whose removal was never read would stay for ever."""
+    retry_pause_ms: int = 1_000
+    """After the broker could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """Questions -> answers."""
+
+    embedder: Part = Part("local")
+    """The same as that of the documents: vectors of another are not found."""
+    llm: Part = Part("quote")
+    retrieval: RetrievalSettings = RetrievalSettings()
+    view: ViewSettings = ViewSettings()
+    ready_timeout_ms: int = 60_000
+    """How long a question waits for an index that is still catching up at the start."""
+    fresh_timeout_ms: int = 10_000
+    """How long it waits for the position it asked for (`fresh_after`)."""
+    answer_timeout_ms: int = 120_000
+    """For everything together."""
+    concurrency_max: int = 16
+    pending_rows_max: int = 256
