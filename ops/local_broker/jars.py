@@ -152,8 +152,9 @@ def _fetch_verified(jar: Jar, folder: Path, scratch: Path, fetch: Fetch, advance
         except Exception as error:
             raise JarsUnavailable(
                 f"{jar.name} is not in the cache {folder} and could not be downloaded ({_first_line(error)}). "
-                "Next: connect this machine to the network for one start, or copy the folder from a machine "
-                "where it worked and set MILLSTREAM_CACHE to its parent."
+                "Next: connect this machine to the network for one start (behind a proxy with a certificate of its own, "
+                "set REQUESTS_CA_BUNDLE), or copy the folder from a machine where it worked and set MILLSTREAM_CACHE "
+                "to its parent."
             ) from error
         if jar.is_at(arrived):
             _install(arrived, folder / jar.name)
@@ -188,4 +189,4 @@ def _sha256(path: Path) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:400]
