@@ -67,6 +67,7 @@ _DROP: Final = (
     kafka.DuplicateSequenceNumber,
     kafka.InvalidTxnState,
     OutcomeUnknown,
+    kafka.ProducerClosed,
 )
 _TOO_LARGE: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError, kafka.RecordTooLargeError)
 _WRONG: Final = (
@@ -102,6 +103,11 @@ def translated(error: BaseException, doing: str, *, in_transaction: bool = False
     text = f"{doing}: {_said(error)}"
     if isinstance(error, _TOO_LARGE):
         return RecordTooLargeError(text)
+    if isinstance(error, kafka.InvalidTimestampError):
+        return ConfigurationError(
+            f"{text}: a record's timestamp is further ahead of the broker's clock, or further behind it, than the topic's "
+            "message.timestamp.after.max.ms (an hour, unless set) or message.timestamp.before.max.ms allows; raise it"
+        )
     if isinstance(error, _REFUSED):
         return AuthorizationError(f"{text}. Ask for the right on it, or check who we log in as")
     if isinstance(error, _FENCED):

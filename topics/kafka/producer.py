@@ -12,7 +12,6 @@ Built of aiokafka's client, accumulator and sender (ours: `transactions.py`); ba
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
@@ -24,46 +23,19 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from ..batch import Partition, Records
 from ..broker import Committed
 from ..errors import (
-    AbortableError,
     AmbiguousError,
     BrokerUnavailableError,
     ConfigurationError,
     FencedError,
     TopicsError,
 )
-from ..record_batch import RecordBatch, record_batches
 from .client import Client
 from .errors import translated
+from .sending import SendBuffer, read
 from .settings import KafkaSettings
 from .transactions import NO_MEMBER, FindMember, TransactionSender
 
 _NO_TIMEOUT_MS: Final = (1 << 31) - 1
-_IN_THREAD_FROM_BYTES: Final = 1 << 18
-
-
-class SendableBatch:
-    """A record batch as aiokafka's accumulator and sender ask for it."""
-
-    def __init__(self, batch: RecordBatch) -> None:
-        self._batch = batch
-
-    def record_count(self) -> int:
-        return self._batch.count
-
-    def size(self) -> int:
-        return self._batch.size_bytes
-
-    def close(self) -> None:
-        """It was closed from the start."""
-
-    def closed(self) -> bool:
-        return True
-
-    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
-        self._batch.stamp(producer_id, producer_epoch, base_sequence)
-
-    def _build(self) -> bytes:
-        return self._batch.to_bytes()
 
 
 class KafkaProducer:
@@ -78,24 +50,35 @@ class KafkaProducer:
         self._manager: Any = None
         self._accumulator: Any = None
         self._sender: TransactionSender | None = None
-        self._in_order = asyncio.Lock()
-        self._outstanding: set[asyncio.Task[int]] = set()
-        self._buffered_bytes = 0
-        self._failed: TopicsError | None = None
+        self._buffer: SendBuffer | None = None
         self._over: TopicsError | None = None
         self._offsets_sent = False
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Raises BrokerUnavailableError, AuthorizationError, ConfigurationError; then it may be started again."""
+        """Raises BrokerUnavailableError, AuthorizationError, ConfigurationError.
+
+        What failed to start, was stopped or dropped may be started again: that is a new producer.
+        """
         settings = self._settings
+        if self._client is not None:
+            raise ConfigurationError(f"{self._name} is started already")
+        self._over = None
         doing = f"starting {self._name}"
         self._client = Client(settings)
         try:
             async with asyncio.timeout(settings.commit_deadline_ms / 1000):
                 await self._client.bootstrap()
                 self._sender = self._make_sender(self._client)
+                self._buffer = SendBuffer(
+                    self._client,
+                    self._accumulator,
+                    settings,
+                    name=self._name,
+                    transactional=self._id is not None,
+                    because=self._because,
+                )
                 await self._sender.start()
         except TimeoutError:
             await self._close()
@@ -137,7 +120,7 @@ class KafkaProducer:
                 if self._id is not None and self._manager.state is not TransactionState.READY:
                     await self.abort()
                 else:
-                    await self._acknowledged()
+                    await self._sends().acknowledged()
             except TopicsError:
                 pass
         await self._close()
@@ -160,8 +143,6 @@ class KafkaProducer:
                 closing.cancel()
             elif not closing.cancelled():
                 closing.exception()  # whatever a background task died of: it is over anyway
-        for task in self._outstanding:
-            task.cancel()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -174,120 +155,21 @@ class KafkaProducer:
         partition that does not exist.
         """
         self._check(in_transaction=True)
-        async with self._in_order:
-            tp = await self._existing(partition)
-            batches = await self._build(records)
-            await self._room(sum(batch.size_bytes for batch in batches))
-            self._check(in_transaction=True)
-            appended = [self._append(batch, tp) for batch in batches]
-        delivery = asyncio.ensure_future(self._delivered(appended, partition))
-        self._outstanding.add(delivery)
-        delivery.add_done_callback(self._settled)
-        return delivery
+        return await self._sends().send(partition, records, lambda: self._check(in_transaction=True))
 
-    async def _existing(self, partition: Partition) -> TopicPartition:
-        assert self._client is not None
-        known = self._client.cluster.partitions_for_topic(partition.topic)
-        if known is None:
-            try:
-                known = await self._client._wait_on_metadata(partition.topic)
-            except kafka.UnknownTopicOrPartitionError:
-                raise ConfigurationError(
-                    f"{self._name}: topic {partition.topic!r} does not exist; create it first"
-                ) from None
-            except kafka.KafkaError as error:
-                raise translated(error, f"{self._name}, topic {partition.topic!r}") from error
-        if partition.index not in known:
-            raise ConfigurationError(f"{self._name}: {partition} does not exist, the topic has {len(known)} partitions")
-        return TopicPartition(partition.topic, partition.index)
-
-    async def _build(self, records: Records) -> list[RecordBatch]:
-        settings = self._settings
-
-        def build() -> list[RecordBatch]:
-            return record_batches(
-                records,
-                now_ms=now_ms,
-                compression=settings.compression,
-                transactional=self._id is not None,
-                rows_max=settings.batch_rows_max,
-                batch_bytes_max=settings.batch_bytes_max,
-                record_bytes_max=settings.record_bytes_max,
-            )
-
-        now_ms = _now_ms()
-        if records.size_bytes < _IN_THREAD_FROM_BYTES:
-            return build()
-        return await asyncio.to_thread(build)
-
-    async def _room(self, size_bytes: int) -> None:
-        """Wait until the send buffer takes that much (more than the whole buffer goes in alone)."""
-        limit = self._settings.buffer_bytes_max
-        while self._outstanding and self._buffered_bytes + size_bytes > limit:
-            done, _ = await asyncio.wait(
-                self._outstanding,
-                timeout=self._settings.delivery_timeout_ms / 1000,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not done:
-                raise BrokerUnavailableError(f"{self._name}: {self._buffered_bytes:,} bytes wait for acknowledgement")
-            await asyncio.sleep(0)  # lets the callbacks take the finished ones out
-
-    def _append(self, batch: RecordBatch, tp: TopicPartition) -> Any:
-        assert self._accumulator._exception is None
-        pending = self._accumulator._append_batch(SendableBatch(batch), tp)
-        size_bytes = batch.size_bytes
-        self._buffered_bytes += size_bytes
-        pending.future.add_done_callback(lambda _: self._freed(size_bytes))
-        pending._drain_waiter.add_done_callback(_read)
-        return pending
-
-    def _freed(self, size_bytes: int) -> None:
-        self._buffered_bytes -= size_bytes
-
-    async def _delivered(self, appended: list[Any], partition: Partition) -> int:
-        doing = f"{self._name}, sending to {partition}"
-        end = -1
-        try:
-            async with asyncio.timeout(self._settings.delivery_timeout_ms / 1000):
-                for pending in appended:
-                    metadata = await asyncio.shield(pending.future)
-                    if metadata.offset < 0:
-                        raise kafka.DuplicateSequenceNumber("delivered before, at an offset the broker forgot")
-                    end = metadata.offset + pending.record_count
-        except TimeoutError:
-            waited = self._settings.delivery_timeout_ms
-            raise BrokerUnavailableError(f"{doing}: not acknowledged in {waited} ms") from None
-        except (kafka.KafkaError, OSError) as error:
-            raise self._because(error, doing) from error
-        return end
-
-    def _settled(self, task: asyncio.Task[int]) -> None:
-        self._outstanding.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and self._failed is None:
-            self._failed = translated(error, self._name, in_transaction=self._id is not None)
-            if self._id is None:
-                self._over = AmbiguousError(f"{self._failed}; the sequence of batches has a gap: drop the producer")
-
-    async def _acknowledged(self) -> None:
-        """Every send so far is on the broker. Raises AbortableError, FencedError, ... for the first that is not."""
-        while self._outstanding:
-            await asyncio.wait(self._outstanding)
-            await asyncio.sleep(0)
-        if self._failed is not None:
-            known = isinstance(self._failed, FencedError | AmbiguousError | ConfigurationError)
-            if known or self._id is None:
-                raise self._failed
-            raise AbortableError(f"a send of this transaction failed: {self._failed}") from self._failed
+    def _sends(self) -> SendBuffer:
+        assert self._buffer is not None
+        return self._buffer
 
     # -- transactions ---------------------------------------------------------------------------------------------
 
     async def begin(self) -> None:
+        if self._id is None:
+            raise ConfigurationError(f"{self._name} has no transactional id")
         self._check(in_transaction=False)
         self._manager.begin_transaction()
         self._offsets_sent = False
-        self._failed = None
+        self._sends().failed = None
 
     async def send_offsets(self, group: str, offsets: Mapping[Partition, Committed]) -> None:
         """Once a transaction, after the sends: waits for all acknowledgements first.
@@ -300,7 +182,7 @@ class KafkaProducer:
             return
         if self._offsets_sent:
             raise ConfigurationError(f"{self._name}: offsets are sent once a transaction, all together")
-        await self._acknowledged()
+        await self._sends().acknowledged()
         self._offsets_sent = True
         assert self._sender is not None
         self._sender.member = self._member(group, offsets)
@@ -309,7 +191,7 @@ class KafkaProducer:
             for partition, known in offsets.items()
         }
         future = self._manager.add_offsets_to_txn(told, group)
-        future.add_done_callback(_read)
+        future.add_done_callback(read)
         await self._answered(future, f"{self._name}, sending offsets of group {group!r}")
 
     def _member(self, group: str, offsets: Mapping[Partition, Committed]) -> Any:
@@ -320,7 +202,7 @@ class KafkaProducer:
 
     async def commit(self) -> None:
         self._check(in_transaction=True)
-        await self._acknowledged()
+        await self._sends().acknowledged()
         await self._end(self._manager.committing_transaction, f"{self._name}, committing")
 
     async def abort(self) -> None:
@@ -330,10 +212,10 @@ class KafkaProducer:
             self._over = AmbiguousError(f"{self._name}: the transaction failed; drop the producer, a new one aborts it")
             raise self._over
         await self._end(self._manager.aborting_transaction, f"{self._name}, aborting")
-        if self._failed is not None:
+        if (failed := self._sends().failed) is not None:
             self._over = AmbiguousError(
-                f"{self._name}: aborted, but the failed send left a gap in the sequence of batches "
-                f"({self._failed}); drop the producer"
+                f"{self._name}: aborted, but the failed send left a gap in the sequence of batches ({failed}); "
+                "drop the producer"
             )
 
     async def _end(self, start: Any, doing: str) -> None:
@@ -374,18 +256,10 @@ class KafkaProducer:
         if self._sender.failure is not None:
             raise self._because(self._sender.failure, self._name)
         if self._id is None:
+            if (failed := self._sends().failed) is not None:
+                raise AmbiguousError(f"{failed}; the sequence of batches has a gap: drop the producer") from failed
             return
         state = self._manager.state
         is_open = state in (TransactionState.IN_TRANSACTION, TransactionState.ABORTABLE_ERROR)
         if is_open != in_transaction:
             raise ConfigurationError(f"{self._name}: {'begin first' if in_transaction else 'a transaction is open'}")
-
-
-def _read(future: Any) -> None:
-    """Keep asyncio from complaining about an error that is told elsewhere."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
