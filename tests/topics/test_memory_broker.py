@@ -123,7 +123,7 @@ async def test_a_lost_send_ends_a_producer_without_transactions(broker: MemoryBr
 async def test_a_lost_initialisation_can_be_tried_again(broker: MemoryBroker) -> None:
     producer = broker.producer(transactional_id="t")
     for when in ("before", "after"):
-        broker.faults.lose("init_producer", when=when)  # type: ignore[arg-type]
+        broker.faults.lose("init_producer", when=when)
         with pytest.raises(BrokerUnavailableError):
             await producer.start()
     await producer.start()

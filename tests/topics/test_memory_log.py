@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.topics.batch import Partition
+from millstream.topics.batch import Headers, Partition
 from millstream.topics.broker import Isolation
 from millstream.topics.memory.log import Columns, PartitionLog, Transaction
 
@@ -118,7 +118,7 @@ def write(log: PartitionLog, obvious: Obvious, rows: list[tuple[Any, int]], tran
     first = obvious.end
     values = [b"%d" % (first + row) if time else None for row, (_, time) in enumerate(rows)]
     times = [time for _, time in rows]
-    headers = {row: (("t", b"%d" % time),) for row, time in enumerate(times) if time % 2}
+    headers: dict[int, Headers] = {row: (("t", b"%d" % time),) for row, time in enumerate(times) if time % 2}
     columns = Columns([key for key, _ in rows], values, np.array(times, dtype=np.int64), headers)
     assert log.append(columns, transaction) == first + len(rows)
     for (key, time), value in zip(rows, values, strict=True):

@@ -173,23 +173,38 @@ def _datetimes(column: pl.Series, dtype: pl.Datetime) -> pl.Series:
 
 
 def _doubtful(read: pl.DataFrame, blob: bytes, records: list[bytes | None], doubt: Flags | None) -> Flags | None:
-    """Rows to be read again, or None when there are none."""
+    """Rows to be read again, or None when there are none. Whole-piece counts first: they nearly always suffice."""
     texts = [column for column in read.iter_columns() if isinstance(column.dtype, pl.String)]
-    candidates = [(column.name, rows) for column in texts if len(rows := _other_looking(column))]
+    escapes = _BACKSLASH in blob
+    candidates = [(column, rows) for column in texts if len(rows := _other_looking(column))]
+    candidates = [(column, rows) for column, rows in candidates if escapes or not _all_strings(column, blob)]
+    surrogates = escapes and _LONE_SURROGATE.search(blob) is not None
     cells = sum(read.height - column.null_count() for column in [*read.iter_columns(), *texts])
     quotes = int(np.count_nonzero(np.frombuffer(blob, dtype=np.uint8) == _QUOTE))
-    surrogates = _BACKSLASH in blob and _LONE_SURROGATE.search(blob) is not None
-    if doubt is None and not candidates and not surrogates and quotes == 2 * cells:
+    repeated = quotes != 2 * cells and (escapes or not all(_each_once(column, blob) for column in read.iter_columns()))
+    if doubt is None and not candidates and not surrogates and not repeated:
         return None
     raw = pl.Series(records, dtype=pl.Binary).cast(pl.String)
     flags = np.zeros(read.height, dtype=np.bool_) if doubt is None else doubt.copy()
-    for name, rows in candidates:
-        flags[rows[~_shown_as_string(raw.gather(rows), name)]] = True
+    for column, rows in candidates:
+        flags[rows[~_shown_as_string(raw.gather(rows), column.name)]] = True
     if surrogates:
         flags |= raw.str.contains(r"\\u[dD][89a-fA-F]").to_numpy()
-    if candidates or quotes != 2 * cells:
+    if candidates or repeated:
         flags |= _maybe_repeated(read, texts, raw)
     return flags if flags.any() else None
+
+
+def _each_once(column: pl.Series, blob: bytes) -> bool:
+    """Whether the name stands exactly once in each record that has a value, and in no other. Sure without escapes."""
+    name = column.name
+    return _PLAIN_NAME.fullmatch(name) is not None and blob.count(f'"{name}"'.encode()) == column.count()
+
+
+def _all_strings(column: pl.Series, blob: bytes) -> bool:
+    """Whether each of those names is followed by a string."""
+    quoted = f'"{column.name}":'.encode()
+    return _each_once(column, blob) and blob.count(quoted + b'"') + blob.count(quoted + b' "') == column.count()
 
 
 def _other_looking(column: pl.Series) -> NDArray[np.int64]:
