@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, grown, pack, unpack
+from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, Values, grown, pack, plain, unpack
 from .store import Changes, KeyRange, StoreWrite
 from .window_keys import CLOSED_KEY, end_bytes, end_of, split_keys, window_keys
 
@@ -71,7 +71,7 @@ class Window:
         self._slot_of[codes] = np.arange(first, self.used, dtype=np.int32)
 
     def add(
-        self, codes: NDArray[Any], codes_size: int, values: Sequence[pl.Series | None], times: NDArray[np.int64]
+        self, codes: NDArray[Any], codes_size: int, values: Sequence[Values | None], times: NDArray[np.int64]
     ) -> None:
         slots = self.slots(codes, codes_size)
         self._touched[slots] = True
@@ -177,15 +177,16 @@ class WindowState:
         if not len(ends):
             return
         codes = self._codes.codes(keys)
+        plain_values = [None if column is None else plain(column) for column in values]
         for end, chosen in by_end(ends):
             window = self._windows.get(end)
             if window is None:
                 window = self._windows[end] = Window(self._accumulators())
             index = chosen if rows is None else rows if chosen is None else rows[chosen]
             if index is None:
-                window.add(codes, self._codes.size, values, times)
+                window.add(codes, self._codes.size, plain_values, times)
                 continue
-            columns = [None if column is None else column.gather(index) for column in values]
+            columns = [None if column is None else column[index] for column in plain_values]
             window.add(codes[index], self._codes.size, columns, times[index])
 
     def take_updates(self) -> ResultRows | None:

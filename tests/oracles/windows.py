@@ -115,7 +115,7 @@ def _by_time(rows: Timed) -> list[Any]:
 def _numbers(rows: Timed) -> list[Any]:
     """Without NaN, unless there is nothing else."""
     values = [value for _, value in _present(rows)]
-    return [value for value in values if value == value] or values  # noqa: PLR0124
+    return [value for value in values if value == value] or values
 
 
 def _mean(rows: Timed) -> float | None:

@@ -20,6 +20,14 @@ from tests.workers.window_run import Event, Log, WindowRun
 
 SCHEMA = Schema.of({"id": "int", "user": "string", "shop": "int", "price": "float", "n": "int", "page": "string"})
 AGGREGATES = ("count()", "count(price)", "sum(n)", "sum(price)", "mean(n)", "min(price)", "max(n)", "min(page)")
+AGGREGATES_OF_ORDER = ("first(page)", "last(n)", "last(page)", "first(price)", "collect(page)", "sum(price)")
+AGGREGATES_OF_SETS = (
+    "count_distinct(page)",
+    "collect(price)",
+    "count_distinct(price)",
+    "count_distinct(n)",
+    "max(page)",
+)
 
 
 def _aggregates(texts: tuple[str, ...]) -> tuple[tuple[str, Reducer], ...]:
@@ -152,3 +160,13 @@ def test_updates_come_to_the_results_of_the_oracle(seed: int) -> None:
 @given(seed=st.integers(0, 1 << 40), emit=st.sampled_from(["update", "final"]))
 def test_crashes_change_nothing(seed: int, emit: str) -> None:
     _check_nothing_left(_check(seed, emit, crash=0.2))
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 1 << 40),
+    emit=st.sampled_from(["update", "final"]),
+    texts=st.sampled_from([AGGREGATES_OF_ORDER, AGGREGATES_OF_SETS]),
+)
+def test_the_other_reducers_and_crashes(seed: int, emit: str, texts: tuple[str, ...]) -> None:
+    _check_nothing_left(_check(seed, emit, crash=0.2, texts=texts))

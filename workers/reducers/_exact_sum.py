@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from ...state.slots import FixedAccumulator, Part, Slots
+from ...state.slots import FixedAccumulator, Part, Slots, Values
 from ._values import numbers, without_nulls
 
 _BITS: Final = 32
@@ -28,7 +27,7 @@ class ExactSum(FixedAccumulator):
         super().__init__(np.int64(0), np.int64(0), np.int64(0))
         self._low_most = 0  # no |low| is above it
 
-    def add(self, slots: Slots, values: pl.Series | None, times: NDArray[np.int64]) -> None:
+    def add(self, slots: Slots, values: Values | None, times: NDArray[np.int64]) -> None:
         assert values is not None, "a sum is of a column"
         slots, values, _ = without_nulls(slots, values, times)
         if not len(values):

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.slots import Accumulator, FixedAccumulator, Slots
+from ...state.slots import Accumulator, FixedAccumulator, Slots, Values
 from ._objects import ObjectAccumulator
-from ._values import number_type, numbers, series_of, without_nulls
+from ._values import number_type, numbers, series_of, texts, without_nulls
 
 Which = Literal["min", "max"]
 
@@ -32,7 +32,7 @@ class _Numbers(FixedAccumulator):
         self._ufunc = np.fmin if which == "min" else np.fmax
         super().__init__(kind.type(_worst(which, kind)), np.False_)
 
-    def add(self, slots: Slots, values: pl.Series | None, times: NDArray[np.int64]) -> None:
+    def add(self, slots: Slots, values: Values | None, times: NDArray[np.int64]) -> None:
         assert values is not None, "an extreme is of a column"
         slots, values, _ = without_nulls(slots, values, times)
         self._ufunc.at(self.columns[0], slots, numbers(values, self._kind))
@@ -61,10 +61,10 @@ class _Texts(ObjectAccumulator):
         super().__init__(column_type)
         self._best = min if which == "min" else max
 
-    def add(self, slots: Slots, values: pl.Series | None, times: NDArray[np.int64]) -> None:
+    def add(self, slots: Slots, values: Values | None, times: NDArray[np.int64]) -> None:
         assert values is not None, "an extreme is of a column"
         slots, values, _ = without_nulls(slots, values, times)
-        frame = pl.DataFrame({"slot": slots, "value": values.cast(self.column_type)})
+        frame = pl.DataFrame({"slot": slots, "value": texts(values, self.column_type)})
         value = pl.col("value").min() if self._best is min else pl.col("value").max()
         best = frame.group_by("slot").agg(value)
         for slot, text in zip(best["slot"].to_list(), best["value"].to_list(), strict=True):

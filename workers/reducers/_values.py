@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.slots import Slots
+from ...state.slots import Slots, Values
 from ..reducer import refused_type
 
 
@@ -33,8 +33,10 @@ _POLARS = {
 }
 
 
-def numbers(values: pl.Series, kind: np.dtype[Any]) -> NDArray[Any]:
+def numbers(values: Values, kind: np.dtype[Any]) -> NDArray[Any]:
     """Values without nulls as numbers of this type."""
+    if isinstance(values, np.ndarray):
+        return values.astype(kind, copy=False)
     return values.to_physical().cast(_POLARS[kind]).to_numpy()
 
 
@@ -46,10 +48,8 @@ def series_of(array: NDArray[Any], column_type: pl.DataType, present: NDArray[np
     return series.zip_with(pl.Series(present), pl.Series([None], dtype=column_type))
 
 
-def without_nulls(
-    slots: Slots, values: pl.Series, times: NDArray[np.int64]
-) -> tuple[Slots, pl.Series, NDArray[np.int64]]:
-    if not values.null_count():
+def without_nulls(slots: Slots, values: Values, times: NDArray[np.int64]) -> tuple[Slots, Values, NDArray[np.int64]]:
+    if isinstance(values, np.ndarray) or not values.null_count():
         return slots, values, times
     present = values.is_not_null()
     rows = present.to_numpy()
@@ -65,3 +65,9 @@ def checked_scalar(reducer: str, column_type: pl.DataType | None) -> pl.DataType
     ):
         return column_type
     raise refused_type(reducer, column_type, "numbers up to 64 bits, times, booleans, text and bytes")
+
+
+def texts(values: Values, column_type: pl.DataType) -> pl.Series:
+    """Values that are no numbers, in the type they are kept in."""
+    assert isinstance(values, pl.Series), "only numbers come as arrays"
+    return values.cast(column_type)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.slots import Accumulator, FixedAccumulator, Slots
+from ...state.slots import Accumulator, FixedAccumulator, Slots, Values
 from ..reducer import checked_column
 
 
@@ -35,8 +35,8 @@ class _Count(FixedAccumulator):
     def __init__(self) -> None:
         super().__init__(np.int64(0))
 
-    def add(self, slots: Slots, values: pl.Series | None, times: NDArray[np.int64]) -> None:
-        if values is not None and values.null_count():
+    def add(self, slots: Slots, values: Values | None, times: NDArray[np.int64]) -> None:
+        if isinstance(values, pl.Series) and values.null_count():
             slots = slots[values.is_not_null().to_numpy()]
         np.add.at(self.columns[0], slots, 1)
 

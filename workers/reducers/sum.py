@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.slots import Accumulator, FixedAccumulator, Slots
+from ...state.slots import Accumulator, FixedAccumulator, Slots, Values
 from ..reducer import checked_column, refused_type
 from ._exact_sum import ExactSum
 from ._values import number_type, numbers, without_nulls
@@ -60,7 +60,7 @@ class _Floats(FixedAccumulator):
     def __init__(self) -> None:
         super().__init__(np.float64(0))
 
-    def add(self, slots: Slots, values: pl.Series | None, times: NDArray[np.int64]) -> None:
+    def add(self, slots: Slots, values: Values | None, times: NDArray[np.int64]) -> None:
         assert values is not None, "a sum is of a column"
         slots, values, _ = without_nulls(slots, values, times)
         np.add.at(self.columns[0], slots, numbers(values, np.dtype(np.float64)))
