@@ -21,8 +21,10 @@ def with_broker(settings: RunSettings, work: Callable[[Broker], Awaitable[T]]) -
     """Runs the work with a connected broker. Raises BrokerUnavailableError, and what the work raises."""
 
     async def go() -> T:
+        from .logs import configure_logs
         from .run import kafka_of
 
+        configure_logs(settings.log_format, "error", secrets=settings.secrets())
         async with connected(kafka_of(settings)) as broker:
             return await work(broker)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from ..topics.batch import MAX_TIME, MIN_TIME
+from ..workers.statistics import WorkerStatistics
 from .http import Response, Route
 from .metrics import CONTENT_TYPE, PrometheusInstrument
 
@@ -23,18 +26,39 @@ class Watched(Protocol):
     @property
     def ready(self) -> bool: ...
 
-    def statistics(self) -> Any:
-        """A frozen dataclass with a field `state`."""
-        ...
+    def statistics(self) -> WorkerStatistics: ...
 
 
 def routes_of(worker: Watched, instrument: PrometheusInstrument) -> dict[str, Route]:
     """For `HttpServer`."""
+
+    def metrics() -> Response:
+        tell_statistics(worker.statistics(), instrument)
+        return Response(instrument.exposition(), content_type=CONTENT_TYPE)
+
     return {
         "/health": lambda: _report(worker, 200),
         "/ready": lambda: _report(worker, 200 if worker.ready else 503),
-        "/metrics": lambda: Response(instrument.exposition(), content_type=CONTENT_TYPE),
+        "/metrics": metrics,
     }
+
+
+def tell_statistics(statistics: WorkerStatistics, instrument: PrometheusInstrument) -> None:
+    """What is true now, as gauges; values of what is gone (a phase, a topic) become 0."""
+    watermarks: dict[str, int] = {}
+    lag: Counter[str] = Counter()
+    for shard in statistics.shards:
+        lag.update({partition.topic: records for partition, records in shard.lag.items()})
+        for task in shard.tasks:
+            sub = task.name.rpartition("_")[0]
+            watermarks[sub] = min(task.watermark, watermarks.get(sub, MAX_TIME))
+    instrument.all_of("worker_state", "state", {statistics.state: 1})
+    instrument.all_of("shards", "phase", Counter(shard.phase for shard in statistics.shards))
+    instrument.all_of("lag_records", "topic", lag)
+    known = {sub: time / 1_000 for sub, time in watermarks.items() if MIN_TIME < time < MAX_TIME}
+    instrument.all_of("watermark_seconds", "sub_topology", known)
+    instrument.gauge("worker_ready", statistics.ready)
+    instrument.gauge("waiting_rows", sum(task.waiting_rows for shard in statistics.shards for task in shard.tasks))
 
 
 def _report(worker: Watched, status: int) -> Response:
@@ -54,5 +78,5 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | float | str):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 1 << 53 else str(value)
+        return value if MIN_TIME < value < MAX_TIME else None
     return str(value) if isinstance(value, Path) else repr(value)

@@ -32,6 +32,8 @@ def load_app(target: str) -> App:
     if Path(place).suffix in YAML_SUFFIXES:
         from .pipeline_yaml.build import load_pipeline
 
+        if not Path(place).is_file():
+            raise TargetError(f"no file {place!r}{_near(Path(place))}")
         return load_pipeline(Path(place))
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module_named(place)
     return _app_of(module, name or DEFAULT_NAME, target)

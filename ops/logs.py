@@ -36,6 +36,8 @@ def configure_logs(
     root.addHandler(handler)
     root.setLevel(max(logging.WARNING, _level(level)))  # of libraries only what should worry somebody
     logging.getLogger("millstream").setLevel(_level(level))
+    # The client library calls what it retries an error; we tell once when the broker is away, and raise what is final.
+    logging.getLogger("aiokafka").setLevel(logging.DEBUG if level == "debug" else logging.CRITICAL)
     return handler
 
 

@@ -34,46 +34,54 @@ METRICS: Final = (
         "rejected_records",
         "counter",
         ("topic", "error", "step"),
-        "Records that could not be worked on, each a dead letter, skipped, or a stop, by the topic's policy.",
+        "Records that could not be worked on: each a dead letter, skipped, or a stop, by the topic's policy.",
     ),
     Metric(
         "late_rows",
         "counter",
         ("step", "reason"),
-        "Rows too late for all their windows, or for every partner of a join.",
+        "Rows too late for all their windows, or for partners of a join. Reason `late`, or `partition_woke`: behind the task's "
+        "watermark only, as their partition had been idle.",
     ),
+    Metric("late_rows_joined", "counter", ("step",), "Late rows of a join that found a partner all the same."),
     Metric("late_window_rows", "counter", ("step",), "Pairs of a row and a window it came too late for."),
     Metric(
         "rows_in_no_window",
         "counter",
         ("step",),
-        "Rows in the gaps of hopping windows whose hop is longer than the size.",
+        "Rows in the gaps of hopping windows whose hop is longer than their size.",
     ),
     Metric("step_events", "counter", ("step", "event"), "Whatever else a step counts, by its own word."),
-    Metric("changelog_records", "counter", (), "Records written to changelog topics."),
-    Metric("restored_records", "counter", (), "Changelog records read to restore state."),
-    Metric("commits", "counter", ("outcome",), "Commits, by outcome: `done`, `aborted`, `unknown`, `fenced`."),
-    Metric("rebalances", "counter", (), "Rebalances of the consumer group this worker went through."),
     Metric(
-        "broker_errors", "counter", ("error",), "Requests that failed and were tried again, by the class of the error."
+        "shard_failures",
+        "counter",
+        ("instruction",),
+        "Times a shard was taken again after an error, by what it was doing.",
     ),
+    Metric("metrics_ignored", "counter", (), "Values that were told under a name that is not in this table."),
+    Metric("broker_unavailable", "gauge", (), "1 while the broker cannot be reached."),
+    Metric("worker_state", "gauge", ("state",), "1 for the state the worker is in, 0 for those it was in before."),
+    Metric("worker_ready", "gauge", (), "1 while all that was assigned is being worked on; what /ready says."),
+    Metric("shards", "gauge", ("phase",), "Shards of this worker, by what they are doing."),
+    Metric("lag_records", "gauge", ("topic",), "Records of this worker's partitions that are not worked off."),
     Metric(
-        "calls", "counter", ("step", "outcome"), "Calls that wait (models, endpoints), by outcome: `done`, `failed`."
+        "watermark_seconds",
+        "gauge",
+        ("sub_topology",),
+        "The smallest watermark of its tasks here, seconds since the epoch.",
     ),
-    Metric("metrics_ignored", "counter", (), "Values that were told under a name or label that is not in this table."),
-    Metric("worker_state", "gauge", ("state",), "1 for the state the worker is in, 0 for the others."),
-    Metric("tasks", "gauge", ("phase",), "Tasks of this worker, by phase."),
-    Metric("lag_records", "gauge", ("topic",), "Records of the topic's partitions of this worker not read yet."),
+    Metric("waiting_rows", "gauge", (), "Rows whose calls (models, endpoints) are under way."),
     Metric(
-        "watermark_seconds", "gauge", ("sub_topology",), "The smallest watermark of its tasks, seconds since the epoch."
+        "restore_records_left", "gauge", ("store", "shard"), "Changelog records to be read before the shard can work."
     ),
-    Metric("state_bytes", "gauge", ("step",), "Memory that a step's state takes."),
-    Metric("pending_calls", "gauge", ("step",), "Calls under way."),
-    Metric("broker_connected", "gauge", (), "1 while the broker answers, 0 while it does not."),
-    Metric("commit_seconds", "histogram", (), "Time from the decision to commit to its outcome."),
-    Metric("process_seconds", "histogram", ("sub_topology",), "Time one batch of records took."),
-    Metric("restore_seconds", "histogram", (), "Time from the assignment of a shard until its state was there."),
-    Metric("call_seconds", "histogram", ("step",), "Time a call took."),
+    Metric("commit_seconds", "histogram", (), "Time the broker took for a commit."),
+    Metric(
+        "acknowledge_seconds",
+        "histogram",
+        (),
+        "Time from the end of a commit's work until every record of it was acknowledged.",
+    ),
+    Metric("restore_seconds", "histogram", (), "Time the changelogs of a shard took to read."),
 )
 
 BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in METRICS}

@@ -19,7 +19,10 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 
 class PrometheusInstrument:
-    """Never raises: what is not in the table is counted as `millstream_metrics_ignored_total`, and remembered in `ignored`."""
+    """Never raises. What is not in the table is counted as `millstream_metrics_ignored_total`, and its name kept in `ignored`.
+
+    Labels that are not in the table are left out: their values are counted together.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,6 +47,12 @@ class PrometheusInstrument:
         if child is not None:
             child.observe(seconds)
 
+    def all_of(self, name: str, label: str, values: Mapping[str, float]) -> None:
+        """The values of a gauge by its only label; those it had under other values of the label become 0."""
+        gone = [labels[0][1] for known, labels in self._children if known == name and labels[0][1] not in values]
+        for value, number in [*values.items(), *((one, 0.0) for one in gone)]:
+            self.gauge(name, number, **{label: value})
+
     def exposition(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -56,7 +65,7 @@ class PrometheusInstrument:
     def _new_child(self, key: tuple[str, tuple[tuple[str, str], ...]], kind: Kind, labels: Mapping[str, str]) -> Any:
         name = key[0]
         metric = BY_NAME.get(name)
-        if metric is None or metric.kind != kind or not set(labels) <= set(metric.labels):
+        if metric is None or metric.kind != kind:
             if len(self.ignored) < LABEL_SETS_MAX:
                 self.ignored.add(name)
             self._metrics["metrics_ignored"].inc()

@@ -43,6 +43,11 @@ _KAFKA_FIELDS: Final = (
 """Fields that are Kafka's settings of the same name with dots."""
 
 
+def _as_it_is(value: object) -> object:
+    """Kafka's own settings are read by `KafkaSettings`."""
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """None where the app, respectively the client, decides. Build it with `RunSettings.of`."""
@@ -88,7 +93,7 @@ class RunSettings:
     log_format: str = setting("console", one_of("console", "json"), "Lines for people, or one JSON object a line.")
     log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "The least level that is written.")
 
-    kafka: Mapping[str, str] = setting((), dict, "Any other of Kafka's client settings, by its own name.")
+    kafka: Mapping[str, str] = setting((), _as_it_is, "Any other of Kafka's client settings, by its own name.")
 
     @classmethod
     def of(

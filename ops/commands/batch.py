@@ -18,6 +18,7 @@ app = typer.Typer(name="batch", help="Run an app over files, to their end, with 
 @app.command()
 def batch(
     target: Target,
+    *,
     inputs: Annotated[
         list[str],
         typer.Option(

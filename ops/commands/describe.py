@@ -24,6 +24,7 @@ class Format(StrEnum):
 @app.command()
 def describe(
     target: Target,
+    *,
     form: Annotated[Format, typer.Option("--format", help="svg is a picture for a browser or a page.")] = Format.TEXT,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file.", show_default=False)] = None,
 ) -> None:

@@ -15,6 +15,7 @@ app = typer.Typer(name="run", help="Run an app as a worker of its consumer group
 @app.command()
 def run(
     target: Target,
+    *,
     brokers: Brokers = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Folder of local state; one process each.", show_default=False)

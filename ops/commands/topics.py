@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ...topics.batch import Partition
     from ...topics.broker import Broker, TopicInfo
 
+OFTEN_ASKED = ("cleanup.policy", "max.message.bytes", "message.timestamp.type", "min.insync.replicas", "retention.ms")
+"""What is shown of a topic's thirty-odd settings unless all are asked for."""
+
 app = typer.Typer(name="topics", help="List the topics, or describe one.")
 
 
@@ -19,7 +22,7 @@ app = typer.Typer(name="topics", help="List the topics, or describe one.")
 def topics(
     name: Annotated[str | None, typer.Argument(help="Describe this one.", show_default=False)] = None,
     internal: Annotated[
-        bool, typer.Option("--all", help="List internal ones too (changelogs, repartition topics, __...).")
+        bool, typer.Option("--all", help="List internal topics too, or show all of one's configuration.")
     ] = False,
     brokers: Brokers = None,
     file: SettingsFile = None,
@@ -31,7 +34,11 @@ def topics(
     settings = settings_of(file, pairs, brokers=brokers)
 
     async def work(broker: Broker) -> list[str]:
-        return await list_lines(broker, internal=internal) if name is None else await describe_lines(broker, name)
+        return (
+            await list_lines(broker, internal=internal)
+            if name is None
+            else await describe_lines(broker, name, whole=internal)
+        )
 
     for line in with_broker(settings, work):
         typer.echo(line)
@@ -46,7 +53,7 @@ async def list_lines(broker: Broker, *, internal: bool = False) -> list[str]:
     return lines or ["no topics yet; millstream produce makes one"]
 
 
-async def describe_lines(broker: Broker, name: str) -> list[str]:
+async def describe_lines(broker: Broker, name: str, *, whole: bool = False) -> list[str]:
     """Raises InputError where there is none of that name."""
     from ...topics.batch import Partition
     from ..client import existing_topic
@@ -54,10 +61,10 @@ async def describe_lines(broker: Broker, name: str) -> list[str]:
     info = await existing_topic(broker, name)
     partitions = [Partition(name, index) for index in range(info.partitions)]
     begins, ends = await offsets(broker, partitions)
-    lines = [f"{name}: {_partitions(info)}", "partition  first  next  records at most"]
-    for one in partitions:
-        lines.append(f"{one.index:>9}  {begins[one]:>5}  {ends[one]:>4}  {ends[one] - begins[one]:>15}")
-    return [*lines, *(f"{key} = {value}" for key, value in sorted(info.config.items()))]
+    rows = [f"{one.index:>9}  {begins[one]:>9}  {ends[one]:>9}  {ends[one] - begins[one]:>15}" for one in partitions]
+    head = f"{'partition':>9}  {'first':>9}  {'next':>9}  {'records at most':>15}"
+    config = {key: value for key, value in sorted(info.config.items()) if whole or key in OFTEN_ASKED}
+    return [f"{name}: {_partitions(info)}", head, *rows, *(f"{key} = {value}" for key, value in config.items())]
 
 
 async def offsets(broker: Broker, partitions: list[Partition]) -> tuple[dict[Partition, int], dict[Partition, int]]:

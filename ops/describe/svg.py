@@ -19,7 +19,9 @@ _STYLE: Final = """
   }
   .paper { fill: var(--paper); }
   text { font: 13px ui-sans-serif, system-ui, sans-serif; fill: var(--ink); }
-  .soft { font-size: 12px; fill: var(--soft); } .state { font-size: 12px; fill: var(--state); } .title { font-size: 16px; font-weight: 600; }
+  .soft { font-size: 12px; fill: var(--soft); }
+  .state { font-size: 12px; fill: var(--state); }
+  .title { font-size: 16px; font-weight: 600; }
   .box { fill: var(--paper); stroke: var(--ink); stroke-width: 1.25; }
   .topic { stroke: var(--topic); stroke-width: 1.75; } .internal { stroke: var(--topic); stroke-dasharray: 5 4; }
   .frame { fill: var(--frame); stroke: var(--line); stroke-width: 0.75; }

@@ -104,16 +104,18 @@ def _where(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> 
 
 
 def _with(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    columns = _expressions(entry, stream)
+    columns: dict[str, Any] = _expressions(entry, stream)
+    if "name" in columns:  # the keyword of the fluent face for the step's own name
+        entry.place.fail("'with' cannot make a column called 'name'; 'select' can")
     with placed(entry.place):
         return stream.with_columns(**columns)
 
 
 def _select(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
     if isinstance(entry.value, Mapping):
-        computed = _expressions(entry, stream)
+        computed = [expression.alias(name) for name, expression in _expressions(entry, stream).items()]
         with placed(entry.place):
-            return stream.select(**computed)
+            return stream.select(*computed)
     columns = [sql_expression(one, stream.schema, entry.value.place, entry.key) for one in names(entry)]
     with placed(entry.value.place):
         return stream.select(*columns)

@@ -97,16 +97,15 @@ def kind_of(tree: Tree) -> str:
 
 def read_tree(file: Path) -> Mapping:
     """Raises PipelineFileError."""
-    place = Place(str(file), 1)
     try:
         with file.open("rb") as stream:
             content = stream.read(FILE_BYTES_MAX + 1)
-        text = content.decode("utf-8")
     except OSError as error:
-        place.fail(f"cannot be read: {error.strerror}")
+        Place(str(file), 1).fail(f"cannot be read: {error.strerror}")
+    try:
+        return tree_of(content.decode("utf-8"), str(file))
     except UnicodeDecodeError as error:
         Place(str(file), content[: error.start].count(b"\n") + 1).fail("is not UTF-8 text")
-    return tree_of(text, str(file))
 
 
 def tree_of(text: str, file: str = "pipeline.yaml") -> Mapping:
@@ -131,7 +130,8 @@ def tree_of(text: str, file: str = "pipeline.yaml") -> Mapping:
 def _check_events(text: str, file: str) -> None:
     """What PyYAML would follow without limit; its parser keeps a stack of its own, so that depth costs nothing here."""
     depth = nodes = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+    for event in events:
         place = Place(file, event.start_mark.line + 1)
         nodes += isinstance(event, yaml.NodeEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -1,0 +1,110 @@
+"""Reads a topic outside any group, for people: which records, and how one is shown."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from ..topics.batch import Fetch, Headers, Partition
+
+if TYPE_CHECKING:
+    from ..topics.broker import Broker
+
+POLL_MS: Final = 250
+RECORDS_MAX: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One record."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+async def records_of(
+    broker: Broker, topic: str, partitions: int, *, from_beginning: bool, until_end: bool, limit: int | None
+) -> AsyncIterator[Shown]:
+    """Committed records, in order a partition. Without `from_beginning` what comes from now on.
+
+    `until_end`: up to the end as it is when reading starts.
+    """
+    reader = broker.reader()
+    await reader.start()
+    left = limit
+    try:
+        all_of_them = [Partition(topic, index) for index in range(partitions)]
+        ends = await reader.end_offsets(all_of_them)
+        starts = await reader.begin_offsets(all_of_them) if from_beginning else ends
+        reader.assign(starts)
+        while left != 0 and not (until_end and all(reader.position(one) >= ends[one] for one in all_of_them)):
+            for fetch in await reader.poll(timeout_ms=POLL_MS, records_max=RECORDS_MAX):
+                for record in _shown(fetch):
+                    if until_end and record.offset >= ends[fetch.partition]:
+                        break
+                    yield record
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+    finally:
+        await reader.stop()
+
+
+def _shown(fetch: Fetch) -> list[Shown]:
+    rows = zip(fetch.offsets, fetch.timestamps, fetch.keys, fetch.values, strict=True)
+    return [
+        Shown(fetch.partition.index, int(offset), int(timestamp), key, value, fetch.headers.get(row, ()))
+        for row, (offset, timestamp, key, value) in enumerate(rows)
+    ]
+
+
+def as_json(record: Shown, *, headers: bool) -> bytes:
+    """One object: partition, offset, timestamp (ms), key, value; JSON values as they are, else text, else base64."""
+    shown: dict[str, Any] = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": _readable(record.key),
+        "value": _value(record.value),
+    }
+    if headers:
+        shown["headers"] = [[name, _readable(value)] for name, value in record.headers]
+    return orjson.dumps(shown)
+
+
+def as_cells(record: Shown, *, headers: bool) -> list[str]:
+    """A row of the table."""
+    time = datetime.fromtimestamp(record.timestamp / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    cells = [str(record.partition), str(record.offset), time, _text(record.key), _text(record.value)]
+    if headers:
+        cells.append(" ".join(f"{name}={_text(value)}" for name, value in record.headers))
+    return cells
+
+
+def _value(value: bytes | None) -> Any:
+    try:
+        return None if value is None else orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return _readable(value)
+
+
+def _readable(value: bytes | None) -> Any:
+    """Text where it is UTF-8, else `{"base64": ...}`."""
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value or b"").decode()}
+
+
+def _text(value: bytes | None) -> str:
+    shown = _readable(value)
+    return "null" if shown is None else shown if isinstance(shown, str) else f"base64 {shown['base64']}"
