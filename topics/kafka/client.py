@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.metadata import MetadataRequest
 
+from ..errors import AuthorizationError, BrokerUnavailableError, ConfigurationError
 from .settings import KafkaSettings
 
 log = logging.getLogger("aiokafka")
@@ -74,6 +75,37 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             if lowest <= version <= highest:
                 return True
         return False
+
+    async def partitions_of(self, topic: str, *, doing: str, patience_ms: int = 1_000) -> frozenset[int]:
+        """The topic's partitions, asked for where they are not known yet.
+
+        Raises ConfigurationError when brokers that answer have not known the topic for `patience_ms`,
+        BrokerUnavailableError when none has answered for a request timeout, AuthorizationError.
+        """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        missing_since: float | None = None
+        while not (known := self.cluster.partitions_for_topic(topic)):
+            if topic in self.cluster.unauthorized_topics:
+                raise AuthorizationError(f"{doing}: no right to describe topic {topic!r}; ask for it")
+            self._topics.add(topic)
+            answered = await self._answered_update(asked + self._request_timeout_ms / 1000)
+            now = loop.time()
+            if answered:
+                missing_since = missing_since or now
+                if now - missing_since > patience_ms / 1000 and not self.cluster.partitions_for_topic(topic):
+                    raise ConfigurationError(f"{doing}: topic {topic!r} does not exist; create it first")
+            elif now - asked > self._request_timeout_ms / 1000:
+                raise BrokerUnavailableError(f"{doing}: no broker answered what topic {topic!r} is")
+            await asyncio.sleep(self._retry_backoff)
+        return frozenset(known)
+
+    async def _answered_update(self, until: float) -> bool:
+        try:
+            async with asyncio.timeout_at(until):
+                return bool(await self.force_metadata_update())
+        except (KafkaError, TimeoutError):
+            return False
 
     async def ask(self, request: Request[Any], *, node: int | None = None) -> Any:
         """Send to the node, or to any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import aiokafka.errors as kafka
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
@@ -18,6 +18,9 @@ from .errors import translated
 from .offsets import committed_offsets
 from .reader import Reading
 from .settings import KafkaSettings
+
+
+_STOP_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,7 @@ class KafkaGroupConsumer(Reading):
         assert self._client is not None
         self._client.set_topics(self._topics)
         for topic in sorted(self._topics):
-            try:
-                await self._client._wait_on_metadata(topic)
-            except kafka.UnknownTopicOrPartitionError:
-                raise ConfigurationError(
-                    f"group {self.group!r}: topic {topic!r} does not exist; create it first"
-                ) from None
-            except kafka.KafkaError as error:
-                raise translated(error, f"group {self.group!r}, topic {topic!r}") from error
+            await self._client.partitions_of(topic, doing=f"group {self.group!r}")
 
     async def stop(self) -> None:
         """Closes. A dynamic member leaves the group; a static one stays a member until its session times out, so that a
@@ -99,8 +95,8 @@ class KafkaGroupConsumer(Reading):
         if coordinator is not None:
             self._on_stop(self)
             closing = asyncio.ensure_future(coordinator.close())
-            await asyncio.wait([closing], timeout=self._settings.rebalance_timeout_ms / 1000)
-            if not closing.done():
+            await asyncio.wait([closing], timeout=_STOP_S)
+            if not closing.done():  # it waits for other members of a rebalance
                 closing.cancel()
                 coordinator._coordination_task.cancel()
         await super().stop()
@@ -114,6 +110,7 @@ class KafkaGroupConsumer(Reading):
         self._seek(partition, offset)
 
     async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        self._raise_if_over()
         coordinator = self._joined()
 
         async def send(request: Any) -> Any:
@@ -124,6 +121,7 @@ class KafkaGroupConsumer(Reading):
 
     async def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Raises FencedError when the generation is over, BrokerUnavailableError after three request timeouts."""
+        self._raise_if_over()
         coordinator = self._joined()
         doing = f"committing offsets of group {self.group!r}"
         if coordinator.generation < 0:

@@ -106,16 +106,7 @@ class SendBuffer:
         raise AbortableError(f"a send of this transaction failed: {self.failed}") from self.failed
 
     async def _existing(self, partition: Partition) -> TopicPartition:
-        known = self._client.cluster.partitions_for_topic(partition.topic)
-        if known is None:
-            try:
-                known = await self._client._wait_on_metadata(partition.topic)
-            except kafka.UnknownTopicOrPartitionError:
-                raise ConfigurationError(
-                    f"{self._name}: topic {partition.topic!r} does not exist; create it first"
-                ) from None
-            except kafka.KafkaError as error:
-                raise translated(error, f"{self._name}, topic {partition.topic!r}") from error
+        known = await self._client.partitions_of(partition.topic, doing=self._name)
         if partition.index not in known:
             raise ConfigurationError(f"{self._name}: {partition} does not exist, the topic has {len(known)} partitions")
         return TopicPartition(partition.topic, partition.index)

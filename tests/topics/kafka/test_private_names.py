@@ -18,7 +18,6 @@ from aiokafka.record.default_records import DefaultRecordBatch
 SIGNATURES = [
     (AIOKafkaClient._get_conn, "(self, node_id, *, group=<ConnectionGroup.DEFAULT: 0>, no_hint=False)"),
     (AIOKafkaClient._metadata_update, "(self, cluster_metadata, topics)"),
-    (AIOKafkaClient._wait_on_metadata, "(self, topic)"),
     (AIOKafkaClient.force_metadata_update, "(self)"),
     (Fetcher._proc_fetch_request, "(self, assignment, node_id, request)"),
     (Fetcher._get_actions_per_node, "(self, assignment)"),
@@ -53,7 +52,7 @@ SIGNATURES = [
 ]
 
 SOURCES = [
-    (AIOKafkaClient, ["self._conns", "self._retry_backoff", "self._metadata_max_age_ms"]),
+    (AIOKafkaClient, ["self._conns", "self._retry_backoff", "self._metadata_max_age_ms", "self._topics", "self._request_timeout_ms"]),
     (Fetcher, ["self._records", "self._wait_consume_future", "self._prefetch_backoff", "self._isolation_level",
                "self._check_crcs", "self._subscriptions", "self._client"]),
     (GroupCoordinator, ["self._closing", "self._coordination_task", "self._group_instance_id", "self._retry_backoff_ms",
