@@ -54,11 +54,11 @@ async def read_tails(broker: Broker, tails: list[Tail], progress: Progress) -> N
         reader.assign({partition: tail.start for partition, tail in open_tails.items()})
         while open_tails:
             for fetch in await reader.poll(timeout_ms=POLL_TIMEOUT_MS, records_max=POLL_RECORDS_MAX):
-                if (tail := open_tails.get(fetch.partition)) is not None:
+                if (reading := open_tails.get(fetch.partition)) is not None:
                     for changes in changes_of([fetch]):
-                        tail.changes.add(tail.store, changes)
-                    tail.records += len(fetch)
-                    progress(tail, max(tail.end - fetch.next_offset, 0))
+                        reading.changes.add(reading.store, changes)
+                    reading.records += len(fetch)
+                    progress(reading, max(reading.end - fetch.next_offset, 0))
             open_tails = {p: tail for p, tail in open_tails.items() if reader.position(p) < tail.end}
     finally:
         await reader.stop()

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ..topics.batch import Partition
+from ..topics.batch import Fetch, Partition
 from . import events as ev
 from . import instructions as do
 from .errors import InvariantError
@@ -106,7 +106,7 @@ class Coordinator:
         return self._all(shard.halt() for shard in self.shards.values())
 
     def _fetched(self, event: ev.Fetched) -> Sequence[Instruction]:
-        by_shard: dict[int, list[ev.Fetch]] = {}
+        by_shard: dict[int, list[Fetch]] = {}
         for fetch in event.fetches:
             by_shard.setdefault(fetch.partition.index, []).append(fetch)
         return self._all(

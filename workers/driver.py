@@ -13,7 +13,6 @@ Time stands still until `advance_clock`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +32,7 @@ from ..topics.key import key_bytes
 from ..topics.partitioner import murmur2
 from ..topics.topic import Topic
 from .app import App, outside_topics
+from .calls import make_calls
 from .commit import Send
 from .errors import PlanError
 from .instrument import Remembered
@@ -210,7 +210,7 @@ class Driver:
         waiting = sorted((fetch for fetch in fetches if len(fetch)), key=lambda fetch: int(fetch.timestamps[0]))
         for fetch in waiting or fetches:
             task.process(fetch, self.now_ms)
-        called = self._call(task)
+        called = make_calls(task)
         self._collect(slot)
         return bool(waiting) or called
 
@@ -229,15 +229,6 @@ class Driver:
             {row: record.headers for row, record in enumerate(records) if record.headers},
         )
 
-    def _call(self, task: Task) -> bool:
-        called = False
-        while waiting := task.startable():
-            called = True
-            for one in waiting:
-                one.started = True
-                task.finished(one, asyncio.run(_outcome(one.call.run)))
-        return called
-
     def _collect(self, slot: _Slot) -> None:
         slot.sends += _task(slot).take_sends()
 
@@ -250,13 +241,6 @@ class Driver:
                 self._logs.setdefault(send.partition, []).extend(_records(send.records))
         slot.sends = []
         slot.committed = dict(commit.positions)
-
-
-async def _outcome(run: Any) -> object:
-    try:
-        return await run()
-    except Exception as error:  # noqa: BLE001 - the step is told of it, whatever it is
-        return error
 
 
 def _task(slot: _Slot) -> Task:

@@ -80,7 +80,7 @@ class Outbox:
 
 def taken(records: Records, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Records:
     """Some rows of records."""
-    index = pa.array(rows)
+    index = pa.array(rows, pa.int64())
     return Records(
         records.keys.take(index) if records.keys is not None else None,
         records.values.take(index),

@@ -39,7 +39,7 @@ class SinkWriter:
         times = frame[TIME].to_numpy()
         targets = partitions_of(keys, self.partitions, self.own_partition, frame.height)
         return [
-            Send(Partition(self.topic, index), Records(_taken(keys, rows), _taken(values, rows), _rows(times, rows)))
+            Send(Partition(self.topic, index), Records(_keys(keys, rows), _taken(values, rows), _rows(times, rows)))
             for index, rows in _by_partition(targets)
         ]
 
@@ -138,8 +138,12 @@ def _with_header(values: Sequence[bytes], control: ControlRecord) -> Records:
     return Records(None, large_binary(values), headers=[*headers, control_header(control)])
 
 
-def _taken(array: pa.LargeBinaryArray | None, rows: NDArray[np.int64] | None) -> pa.LargeBinaryArray | None:
-    return array if array is None or rows is None else array.take(pa.array(rows))
+def _taken(array: pa.LargeBinaryArray, rows: NDArray[np.int64] | None) -> pa.LargeBinaryArray:
+    return array if rows is None else array.take(pa.array(rows, pa.int64()))
+
+
+def _keys(array: pa.LargeBinaryArray | None, rows: NDArray[np.int64] | None) -> pa.LargeBinaryArray | None:
+    return None if array is None else _taken(array, rows)
 
 
 def _rows(values: NDArray[np.int64], rows: NDArray[np.int64] | None) -> NDArray[np.int64]:

@@ -270,7 +270,7 @@ class Shard:
         """Grows twofold with every failure in a row, up to the limit."""
         if self.failures == 0:
             return 0
-        return min(self.rules.retry_backoff_ms * 2 ** min(self.failures - 1, 16), self.rules.retry_backoff_ms_max)
+        return min(self.rules.retry_backoff_ms << min(self.failures - 1, 16), self.rules.retry_backoff_ms_max)
 
 
 READING = frozenset(

@@ -24,6 +24,7 @@ from ..topics.broker import Broker, Committed, GroupConsumer, Producer
 from ..topics.errors import BrokerUnavailableError
 from . import events as ev
 from . import instructions as do
+from .calls import outcome_of
 from .changelog_reader import Tail, by_task, read_tails
 from .clock import monotonic_s, wall_ms
 from .errors import InvariantError
@@ -289,12 +290,7 @@ class ShardRuntime:
                 call.add_done_callback(self.calls.discard)
 
     async def _call(self, task: Task, waiting: Waiting, epoch: int) -> None:
-        outcome: object
-        try:
-            outcome = await waiting.call.run()
-        except Exception as error:  # noqa: BLE001 - the step is told of it, whatever it is
-            outcome = error
-        self.outcomes.append((task, waiting, outcome))
+        self.outcomes.append((task, waiting, await outcome_of(waiting.call)))
         self.around.notify(ev.CallsEnded(self.number, epoch))
 
     # -- committing

@@ -113,6 +113,15 @@ class Task:
         self._advance()
         self.rejects.read(fetch.partition)
 
+    def push(self, partition: Partition, batch: Batch, watermark: int | None) -> None:
+        """Rows of an input that were read elsewhere, and the partition's watermark after them."""
+        item = self.inputs[partition]
+        self._worked = True
+        self.pipeline.push(item.source.name, batch)
+        if watermark is not None:
+            item.time.saw_rows(watermark)
+        self._advance()
+
     def tick(self, now_ms: int) -> None:
         """Time has passed: partitions may have become idle."""
         for item in self.inputs.values():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ..state.errors import CorruptStoreError
@@ -209,10 +209,10 @@ class Worker:
         self._let_rebalance()
         await consumer.stop()
 
-    async def _guarded(self, loop: asyncio.Future[None] | object) -> None:
+    async def _guarded(self, loop: Coroutine[None, None, None]) -> None:
         """A loop that dies ends the worker, with its error."""
         try:
-            await loop  # type: ignore[misc]
+            await loop
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
             self._fail(error)
 
@@ -341,10 +341,9 @@ class Worker:
             log.warning("shard %d belongs to another worker now: %s", shard, error)
             return ev.Failed(shard, epoch, "fenced")
         except _RETRIED as error:
-            log.warning(
-                "shard %d is taken again: %s while %s", shard, error or type(error).__name__, type(instruction).__name__
-            )
-            self.instrument.count("shard_failures", 1, instruction=type(instruction).__name__)
+            what = type(instruction).__name__
+            log.warning("shard %d is taken again: %s in %s: %s", shard, type(error).__name__, what, error)
+            self.instrument.count("shard_failures", 1, instruction=what)
             return ev.Failed(shard, epoch, "retry")
         except CorruptStoreError as error:
             log.warning("shard %d: %s; it is moved aside and restored from its changelog", shard, error)

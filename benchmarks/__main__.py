@@ -1,0 +1,120 @@
+"""`make bench`: the jobs of `docs/benchmarks.md` on a local broker; prints them and writes `build/bench.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from millstream.ops.local_broker import LocalBroker
+from millstream.topics.batch import Partition
+from millstream.topics.kafka.broker import KafkaBroker
+
+from .clicks import PARTITIONS, Clicks
+
+EVENTS = int(os.environ.get("EVENTS", "3000000"))
+TARGETS = {"tumbling_at_least_once": 2.5, "tumbling_exactly_once": 3.0, "pass_through": 1.5}
+OUT = Path("build/bench.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure, as it stands in `build/bench.json`."""
+
+    name: str
+    value: float
+    unit: str
+    better: str
+    target: float | None
+
+
+def machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"cores": os.cpu_count(), "memory_gib": round(memory, 1), "cpu": _cpu_model(), "python": platform.python_version()}
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+async def produce(bootstrap: str, clicks: Clicks) -> None:
+    broker = KafkaBroker({"bootstrap.servers": bootstrap})
+    await broker.start()
+    await clicks.produce(broker, "clicks")
+    await broker.stop()
+
+
+async def read_values(bootstrap: str, topic: str) -> list[bytes | None]:
+    broker = KafkaBroker({"bootstrap.servers": bootstrap})
+    await broker.start()
+    reader = broker.reader()
+    await reader.start()
+    partitions = [Partition(topic, index) for index in range(PARTITIONS)]
+    ends = await reader.end_offsets(partitions)
+    reader.assign(dict.fromkeys(partitions, 0))
+    values: list[bytes | None] = []
+    while any(reader.position(partition) < ends[partition] for partition in partitions):
+        for fetch in await reader.poll(timeout_ms=500, records_max=200_000):
+            values.extend(fetch.values)
+    await reader.stop()
+    await broker.stop()
+    return values
+
+
+def check(name: str, values: list[bytes | None], clicks: Clicks) -> str:
+    """The output against the truth; raises AssertionError where they differ."""
+    if name == "pass_through":
+        assert len(values) == clicks.frame.height, (len(values), clicks.frame.height)
+        return f"{len(values):,} records out"
+    text = b"\n".join(value for value in values if value is not None)
+    rows = pl.read_ndjson(text)
+    last = rows.group_by("user_id", "window_start", maintain_order=True).last()
+    truth = clicks.truth()
+    both = truth.join(last, on=["user_id", "window_start"], how="full", suffix="_got")
+    wrong = both.filter(
+        pl.col("n").ne_missing(pl.col("n_got")) | ((pl.col("total") - pl.col("total_got")).abs() > 1e-6).fill_null(value=True)
+    )
+    assert wrong.height == 0, f"{wrong.height} of {truth.height} results are wrong: {wrong.head(3)}"
+    return f"{truth.height:,} results right, {rows.height:,} updates"
+
+
+def run_job(name: str, bootstrap: str, clicks: Clicks) -> Result:
+    output = f"{name.replace('_', '-')}-{time.time_ns() % 1_000_000}"
+    command = [sys.executable, "-m", "benchmarks.job", name, bootstrap, "clicks", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    checked = check(name, asyncio.run(read_values(bootstrap, output)), clicks)
+    events = clicks.frame.height
+    per_event = told["cpu_s"] / events * 1e6
+    rate = events / told["wall_s"]
+    print(f"{name:26} {per_event:6.2f} us CPU/event  {rate:>10,.0f} events/s  {told['peak_mib']:>6,.0f} MiB peak   {checked}")
+    stages = {stage: round(seconds / events * 1e6, 3) for stage, seconds in told["stages_s"].items()}
+    print(f"{'':26} by stage {stages}, the rest {per_event - sum(stages.values()):.2f}", flush=True)
+    return Result(name, round(per_event, 3), "us_cpu/event", "lower", TARGETS.get(name))
+
+
+def main(names: list[str]) -> None:
+    about = machine()
+    print(f"{about['cores']} cores, {about['memory_gib']} GiB, {about['cpu']}; {EVENTS:,} events", flush=True)
+    clicks = Clicks.generate(EVENTS)
+    with LocalBroker() as broker:
+        asyncio.run(produce(broker.bootstrap, clicks))
+        results = [run_job(name, broker.bootstrap, clicks) for name in names]
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps({"machine": about, "results": [asdict(result) for result in results]}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(TARGETS))

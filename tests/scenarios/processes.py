@@ -1,0 +1,58 @@
+"""Worker processes that are started, killed and started again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class Workers:
+    """Processes of one module, by number; what they print goes to files in the folder. Ends them all at exit."""
+
+    def __init__(self, module: str, folder: Path, arguments: list[str]) -> None:
+        self.module = module
+        self.folder = folder
+        self.arguments = arguments
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in list(self._processes):
+            self.kill(number)
+
+    def start(self, number: int) -> None:
+        """`ARGUMENTS NUMBER FOLDER` are the process's arguments."""
+        command = [sys.executable, "-m", self.module, *self.arguments, str(number), str(self.folder)]
+        with (self.folder / f"worker-{number}.log").open("ab") as log:
+            self._processes[number] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+
+    def kill(self, number: int) -> None:
+        """SIGKILL: nothing is flushed, nothing is said."""
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
+
+    def pause(self, number: int) -> None:
+        self._processes[number].send_signal(signal.SIGSTOP)
+
+    def resume(self, number: int) -> None:
+        self._processes[number].send_signal(signal.SIGCONT)
+
+    def stop(self, number: int, timeout_s: float = 20) -> int:
+        """SIGTERM; the exit status."""
+        process = self._processes.pop(number)
+        process.terminate()
+        return process.wait(timeout_s)
+
+    def running(self) -> list[int]:
+        return sorted(number for number, process in self._processes.items() if process.poll() is None)
+
+    def logs(self) -> str:
+        """The end of what each printed, for a failed test."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
