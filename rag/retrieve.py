@@ -10,6 +10,7 @@ fusion .949 / .529, s1 .947 / .553. From a few chunks sigma cannot be known; it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,7 +46,7 @@ class Retriever:
     """Over one view. Synchronous: a look-up takes about a millisecond."""
 
     def __init__(self, view: ViewState, settings: RetrievalSettings) -> None:
-        self._view = view
+        self.view = view
         self._settings = settings
         self._sigma = _SIGMA_USUAL
         self._sigma_at = -1
@@ -58,14 +59,14 @@ class Retriever:
             return []
         scores = cosines / self.sigma() + self._settings.coverage_weight * covered
         best = top(numbers, scores.astype(np.float32), wanted.k)
-        chunks = self._view.chunks(best.numbers.tolist())
+        chunks = self.view.chunks(best.numbers.tolist())
         return [Hit(chunk, float(score)) for chunk, score in zip(chunks, best.similarities, strict=True)]
 
     def sigma(self) -> float:
         """Estimated anew when the number of chunks has changed by a tenth."""
-        count = len(self._view)
+        count = len(self.view)
         if self._sigma_at < 0 or abs(count - self._sigma_at) * 10 > self._sigma_at:
-            self._sigma, self._sigma_at = estimated_sigma(self._view.index, self._view.numbers()), count
+            self._sigma, self._sigma_at = estimated_sigma(self.view.index, self.view.numbers()), count
         return self._sigma
 
     def _allowed(self, wanted: Wanted) -> Bitmap | None:
@@ -76,12 +77,12 @@ class Retriever:
             tests.append(lambda names: names.get("tenant") == wanted.tenant)
         if not tests:
             return None
-        return self._view.metadata.bitmap(lambda names: all(test(names) for test in tests))
+        return self.view.metadata.bitmap(lambda names: all(test(names) for test in tests))
 
     def _pool(self, wanted: Wanted, allowed: Bitmap | None) -> tuple[Numbers, Vector, NDArray[np.float32]]:
         pool = max(self._settings.pool_chunks, wanted.k)
-        near = self._view.index.search(wanted.vector, pool, allowed).numbers
-        with_words, coverage = self._view.keywords.coverage(wanted.question)
+        near = self.view.index.search(wanted.vector, pool, allowed).numbers
+        with_words, coverage = self.view.keywords.coverage(wanted.question)
         if allowed is not None:
             kept = with_words < len(allowed)
             kept[kept] = allowed[with_words[kept]]
@@ -94,7 +95,7 @@ class Retriever:
         there = places < len(with_words)
         there[there] = with_words[places[there]] == numbers[there]
         covered[there] = coverage[places[there]]
-        return numbers, self._view.index.similarities(wanted.vector, numbers), covered
+        return numbers, self.view.index.similarities(wanted.vector, numbers), covered
 
 
 def estimated_sigma(index: Index, numbers: Numbers) -> float:
@@ -106,4 +107,4 @@ def estimated_sigma(index: Index, numbers: Numbers) -> float:
     cosines = (vectors @ vectors.T)[np.triu_indices(len(sample), 1)]
     pairs = len(cosines)
     variance = (pairs * float(np.var(cosines)) + _SIGMA_USUAL_PAIRS * _SIGMA_USUAL**2) / (pairs + _SIGMA_USUAL_PAIRS)
-    return max(_SIGMA_MIN, variance**0.5)
+    return max(_SIGMA_MIN, math.sqrt(variance))

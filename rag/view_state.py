@@ -14,7 +14,7 @@ written beside it under the name of the new generation. A crash between the two 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -117,7 +117,8 @@ class ViewState:
         """These records, and everything before `next_offset`, are in. Of several of one key the last counts."""
         last = dict(records)
         updates = [update for key, value in last.items() if (update := self._read(key, value)) is not None]
-        self._remove(set(last) - {update.chunk.key.encode() for update in updates})
+        there = {update.chunk.key.encode() for update in updates}
+        self._remove([key for key in last if key is not None and key not in there])
         self._upsert(updates, last)
         self._applied += len(records)
         self.positions[partition] = next_offset
@@ -135,11 +136,11 @@ class ViewState:
             return None
         return update
 
-    def _remove(self, keys: Collection[bytes | None]) -> None:
+    def _remove(self, keys: Sequence[bytes]) -> None:
         """Those whose last record gives no chunk."""
         numbers = []
         for key in keys:
-            if key is None or key not in self._numbers:
+            if key not in self._numbers:
                 continue
             number = self._numbers.pop(key)
             self._keys[number] = None

@@ -1,0 +1,115 @@
+"""One question, from its record to its answer: the part of answering that waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .document import Answer, Hit
+from .embedder import Embedder
+from .errors import RagError
+from .filter import Filter
+from .llm import LLM, Completion
+from .messages import Query, query_id, read_query
+from .parts import part_named
+from .prompt import Prompt
+from .retrieve import Retriever, Wanted
+from .settings import AnswerSettings
+from .view import IndexView
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and whether the question was one for the chunks alone."""
+
+    answer: Answer
+    retrieval_only: bool = False
+
+
+class AnswerParts:
+    """What all tasks of a process share: the view with its index, the embedder, the model.
+
+    `start` runs the view until `close`. Raises PartError for parts that cannot be.
+    """
+
+    def __init__(
+        self,
+        settings: AnswerSettings,
+        open_view: Callable[[Embedder], IndexView],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
+        self.view = open_view(self.embedder)
+        self._running: asyncio.Task[None] | None = None
+        self._retriever: Retriever | None = None
+
+    def start(self) -> None:
+        """Needs a running event loop; a second call does nothing."""
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self.view.run())
+
+    async def close(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        await self.llm.close()
+        await self.embedder.close()
+
+    def retriever(self) -> Retriever:
+        if self._retriever is None or self._retriever.view is not self.view.state:
+            self._retriever = Retriever(self.view.state, self.settings.retrieval)
+        return self._retriever
+
+
+async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts) -> Answered:
+    """Never raises for a question: what goes wrong is said in the answer's `error`."""
+    started = parts.clock()
+    blank = Answer(query_id(key, value), "")
+    only_chunks = False
+    try:
+        query = read_query(key, value)
+        blank, only_chunks = replace(blank, question=query.question), query.strategy == "retrieve"
+        async with asyncio.timeout(parts.settings.answer_timeout_ms / 1000):
+            answer = await _answer(query, parts)
+    except TimeoutError:
+        answer = replace(blank, error=f"no answer within {parts.settings.answer_timeout_ms} ms (answer_timeout_ms)")
+    except RagError as error:
+        answer = replace(blank, error=str(error))
+    took_ms = round((parts.clock() - started) * 1000)
+    return Answered(
+        replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms), only_chunks
+    )
+
+
+async def _answer(query: Query, parts: AnswerParts) -> Answer:
+    wanted_filter = None if query.filter is None else Filter(query.filter)
+    await parts.view.wait_ready(parts.settings.ready_timeout_ms)
+    if query.fresh_after:
+        await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
+    vector = (await parts.embedder.embed([query.question], "query"))[0]
+    k = query.k or parts.settings.retrieval.k
+    hits = parts.retriever().retrieve(Wanted(query.question, vector, k, wanted_filter, query.tenant))
+    found = Answer(query.id, query.question, documents_used=len(hits), index_position=parts.view.positions())
+    if query.strategy == "retrieve":
+        return replace(found, sources=tuple(hits), no_answer=not hits)
+    if not hits:
+        return replace(found, no_answer=True)
+    completion = await parts.llm.complete(Prompt.of(query.question, hits), query.model)
+    return _with_completion(found, completion, hits, query)
+
+
+def _with_completion(found: Answer, completion: Completion, hits: list[Hit], query: Query) -> Answer:
+    """Sources: every chunk the model was shown, since [2] in the answer is the second of them."""
+    return replace(
+        found,
+        answer=completion.text,
+        no_answer=completion.text is None,
+        sources=tuple(hits) if query.return_sources else (),
+        rounds=1,
+        tokens=completion.tokens,
+        model=completion.model,
+    )

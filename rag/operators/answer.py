@@ -1,0 +1,88 @@
+"""Questions -> answers (output 0) or, where only the chunks were asked for, retrievals (output 1).
+
+    input   `key`, `value` of the queries topic       outputs 0 and 1   `key` (the query's id), `value`
+
+Every question gets exactly one record: an answer, "the documents do not say" (`no_answer`), or what went wrong (`error`). Never
+silence, and never a dead letter: whoever asked is waiting. Questions are answered beside each other and given in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ...topics.batch import Batch
+from ...topics.schema import Schema
+from ...workers.operator import AsyncOperator, Call, Context, Emit
+from ..answer_work import Answered, AnswerParts, answered
+from ..document import Answer as AnswerValue
+from ..messages import query_id, write_answer
+from ..raw import RAW, check_raw, key_and_value, raw_batch
+from ..settings import AnswerSettings
+from ..shared import Shared
+
+ANSWERS = 0
+RETRIEVALS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The step. `parts` are shared by its tasks: one index a process, whatever the number of partitions."""
+
+    kind: ClassVar[str] = "answer"
+
+    settings: AnswerSettings
+    parts: Shared[AnswerParts] = field(compare=False, repr=False)
+
+    def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
+        check_raw(self.kind, inputs)
+        return (RAW, RAW)
+
+    def build(self, inputs: Sequence[Schema]) -> AnswerRun:
+        return AnswerRun(self.settings, self.parts)
+
+    def describe(self) -> Mapping[str, str]:
+        return {
+            "embedder": self.settings.embedder.name,
+            "index": self.settings.view.index.name,
+            "llm": self.settings.llm.name,
+            "k": str(self.settings.retrieval.k),
+        }
+
+
+class AnswerRun(AsyncOperator):
+    """The operator of one task. Keeps nothing: a question whose answer was not committed is answered again."""
+
+    def __init__(self, settings: AnswerSettings, shared: Shared[AnswerParts]) -> None:
+        self.concurrency_max = settings.concurrency_max
+        self.pending_rows_max = settings.pending_rows_max
+        self._shared = shared
+
+    def open(self, context: Context, watermark: int) -> None:
+        super().open(context, watermark)
+        self._parts = self._shared.take()
+        self._parts.start()
+
+    def close(self) -> None:
+        self._shared.give_back()
+
+    def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
+        return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
+
+    def _call(self, row: Batch) -> Call:
+        key, value = key_and_value(row)
+        return Call(row, lambda: answered(key, value, self._parts))
+
+    def complete(self, call: Call, outcome: object | BaseException) -> Sequence[Emit]:
+        key, value = key_and_value(call.row)
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            raise outcome
+        if not isinstance(outcome, Answered):
+            failed = AnswerValue(query_id(key, value), "", error=f"{type(outcome).__name__}: {outcome}")
+            outcome = Answered(failed)
+        answer = outcome.answer
+        self.context.count("questions_failed" if answer.error else "questions_answered", 1)
+        output = RETRIEVALS if outcome.retrieval_only else ANSWERS
+        record = (key or answer.id.encode() or None, write_answer(answer))
+        return [Emit(raw_batch(call.row, [record]), output)]

@@ -1,0 +1,221 @@
+"""Keeps a `ViewState` in step with `index-updates`: reads all its partitions, outside any group, committed records only.
+
+    start: load the checkpoint -> read from its positions -> caught up with the ends seen at the start: ready
+    then:  apply updates in small batches, a question between any two; a checkpoint now and then; a rebuild in a thread
+
+The thin shell: what is decided is in `view_state.py`. Everything happens in one event loop, so nothing is locked. A broker that
+cannot be reached is asked again; a disk that is full ends the view, and with it every question, with that error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from ..state.store import Database
+from ..topics.batch import Fetch, Partition
+from ..topics.broker import Broker, Reader
+from ..topics.errors import BrokerUnavailableError
+from .errors import NotFreshError
+from .index import Rebuild
+from .settings import ViewSettings
+from .view_state import ViewPlan, ViewState
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class IndexView:
+    """`run` it as a task; everything else may be called meanwhile. `folder`: where graphs are saved, beside the database."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        topic: str,
+        model: str,
+        dimensions: int,
+        open_database: Callable[[], Database],
+        *,
+        settings: ViewSettings | None = None,
+        language: str = "english",
+        folder: Path | None = None,
+        clock_ms: Callable[[], int] = _wall_ms,
+    ) -> None:
+        self.settings = settings or ViewSettings()
+        self._broker = broker
+        self._topic = topic
+        self._model = model
+        self._dimensions = dimensions
+        self._open_database = open_database
+        self._language = language
+        self._folder = folder
+        self._clock_ms = clock_ms
+        self._state: ViewState | None = None
+        self._targets: dict[int, int] | None = None
+        self._failure: BaseException | None = None
+        self._moved = asyncio.Event()
+        self._rebuild: tuple[Rebuild, asyncio.Task[None]] | None = None
+        self._checked_at_ms = 0
+
+    # Asked by questions
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything that was there at the start is in."""
+        return self._targets is not None and self._passed(self._targets)
+
+    @property
+    def state(self) -> ViewState:
+        """Raises NotFreshError before the topic is there."""
+        if self._state is None:
+            raise NotFreshError(f"the index is not there yet: topic {self._topic!r} has not been read")
+        return self._state
+
+    def positions(self) -> dict[int, int]:
+        """Next offset by partition."""
+        return dict(self._state.positions) if self._state is not None else {}
+
+    async def wait_ready(self, timeout_ms: int) -> None:
+        """Raises NotFreshError saying how far it has come, or what ended the view."""
+        await self._wait(lambda: self.is_ready, timeout_ms, "is still catching up")
+
+    async def wait_passed(self, offsets: Mapping[int, int], timeout_ms: int) -> None:
+        """Until the records at these offsets are in (read your own writes). Raises NotFreshError."""
+        unknown = [partition for partition in offsets if partition not in self.positions()]
+        if unknown and self.is_ready:
+            raise NotFreshError(f"{self._topic!r} has no partition {unknown[0]}; it has {len(self.positions())}")
+        wanted = {partition: offset + 1 for partition, offset in offsets.items()}
+        await self._wait(lambda: self._passed(wanted), timeout_ms, f"has not reached {dict(offsets)}")
+
+    def _passed(self, wanted: Mapping[int, int]) -> bool:
+        positions = self.positions()
+        return all(positions.get(partition, 0) >= offset for partition, offset in wanted.items())
+
+    async def _wait(self, is_done: Callable[[], bool], timeout_ms: int, what: str) -> None:
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                while not is_done():
+                    self._raise_failure()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise NotFreshError(f"the index {what} after {timeout_ms} ms: it is at {self.positions()}") from None
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise NotFreshError(f"the index has ended: {type(self._failure).__name__}: {self._failure}")
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    # The life of the view
+
+    async def run(self) -> None:
+        """Until cancelled; then a last checkpoint. Raises StateError (disk), ConfigurationError (rights, the topic)."""
+        database = self._open_database()
+        try:
+            while True:
+                try:
+                    await self._follow(database)
+                except BrokerUnavailableError as error:
+                    _LOG.warning("index view: %s; trying again", error)
+                    await self._pause()
+        except asyncio.CancelledError:
+            if self._state is not None and self._state.pending:
+                self._state.checkpoint(self._clock_ms())
+            raise
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            self._failure = self._failure or NotFreshError("it was stopped")
+            self._tell()
+            database.close()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self.settings.retry_pause_ms / 1000)
+
+    async def _follow(self, database: Database) -> None:
+        reader = self._broker.reader(isolation="read_committed")
+        await reader.start()
+        try:
+            state = await self._opened(database)
+            await self._begin(reader, state)
+            while True:
+                await self._step(reader, state)
+        finally:
+            await reader.stop()
+
+    async def _opened(self, database: Database) -> ViewState:
+        """The state for the topic as it is now; waits for the topic to be made."""
+        while self._topic not in (found := await self._broker.describe_topics([self._topic])):
+            await self._pause()
+        info = found[self._topic]
+        plan = ViewPlan(self._topic, info.topic_id, self._model, self._dimensions, self.settings.index, self._language)
+        if self._state is None or self._state.plan != plan:
+            state = ViewState(plan, database, self._folder)
+            age_ms = self._clock_ms() - (state.saved_at_ms or 0)
+            if state.saved_at_ms is not None and age_ms > self.settings.checkpoint_age_max_ms:
+                _LOG.warning("index view: the checkpoint is %d ms old: the topic is read from its beginning", age_ms)
+                state.clear()
+            self._state, self._targets = state, None
+            self._checked_at_ms = self._clock_ms()
+        for partition in range(info.partitions):
+            self._state.positions.setdefault(partition, 0)
+        return self._state
+
+    async def _begin(self, reader: Reader, state: ViewState) -> None:
+        """Where to read on. Records deleted before we read them may have been removals: then from the beginning."""
+        partitions = [Partition(self._topic, index) for index in sorted(state.positions)]
+        begins, ends = await reader.begin_offsets(partitions), await reader.end_offsets(partitions)
+        behind = [one for one in partitions if state.positions[one.index] not in range(begins[one], ends[one] + 1)]
+        if behind:
+            state.clear()
+            state.positions.update({one.index: begins[one] for one in partitions})
+        if self._targets is None:
+            self._targets = {one.index: ends[one] for one in partitions}
+        reader.assign({one: state.positions[one.index] for one in partitions})
+        self._tell()
+
+    async def _step(self, reader: Reader, state: ViewState) -> None:
+        for fetch in await reader.poll(
+            timeout_ms=self.settings.poll_timeout_ms, records_max=self.settings.poll_records_max
+        ):
+            await self._apply(state, fetch)
+        self._checkpoint_if_due(state)
+        self._rebuild_if_wanted(state)
+
+    async def _apply(self, state: ViewState, fetch: Fetch) -> None:
+        size = self.settings.live_records_max if self.is_ready else self.settings.apply_records_max
+        records = list(zip(fetch.keys, fetch.values, strict=True))
+        for start in range(0, max(1, len(records)), size):
+            stop = start + size
+            next_offset = fetch.next_offset if stop >= len(records) else int(fetch.offsets[stop])
+            state.apply(fetch.partition.index, next_offset, records[start:stop])
+            self._tell()
+            await asyncio.sleep(0)  # a question may come between
+
+    def _checkpoint_if_due(self, state: ViewState) -> None:
+        now_ms = self._clock_ms()
+        waited = now_ms - self._checked_at_ms >= self.settings.checkpoint_interval_ms
+        if state.pending >= self.settings.checkpoint_records or (waited and state.pending):
+            state.checkpoint(now_ms)
+        if waited:
+            self._checked_at_ms = now_ms
+
+    def _rebuild_if_wanted(self, state: ViewState) -> None:
+        if self._rebuild is None and state.index.wants_rebuild:
+            rebuild = state.index.begin_rebuild()
+            self._rebuild = (rebuild, asyncio.create_task(asyncio.to_thread(rebuild.run)))
+        elif self._rebuild is not None and self._rebuild[1].done():
+            rebuild, task = self._rebuild
+            self._rebuild = None
+            task.result()
+            state.index.finish_rebuild(rebuild)
