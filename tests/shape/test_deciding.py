@@ -25,6 +25,7 @@ SHELL = (
     "topics/sinks/",
     "workers/app.py",  # `await app.run()`
     "workers/batch_run.py",
+    "workers/calls.py",  # awaits what a step asked for
     "workers/changelog_reader.py",  # reads to the end while a shard is restored
     "workers/clock.py",
     "workers/driver.py",
