@@ -146,6 +146,20 @@ class ResultWriter:
             frame = frame.filter(pl.Series(~rows.unfit))
         return [Emit(Batch(part)) for part in frame.iter_slices(_EMIT_ROWS_MAX) if len(part)]
 
+    def tombstones(
+        self, keys: pl.Series, starts: NDArray[np.int64], ends: NDArray[np.int64], passed_on: int
+    ) -> list[Emit]:
+        """Rows that take back what was given under these keys and starts. Their time is not behind what was passed on."""
+        nothing = [pl.Series([None], dtype=dtype).new_from_index(0, len(keys)) for _, dtype in self._aggregates]
+        frame = self._frame(ResultRows(keys, ends, nothing, None), starts, passed_on)
+        time = pl.max_horizontal(pl.col(TIME), pl.lit(passed_on, pl.Int64)).alias(TIME)
+        frame = frame.with_columns(time, pl.lit(value=True).alias(DELETED))
+        return [Emit(Batch(part)) for part in frame.iter_slices(_EMIT_ROWS_MAX)]
+
+    @property
+    def _aggregates(self) -> Sequence[tuple[str, pl.DataType]]:
+        return self.schema.columns[len(self.by) + 2 :]
+
     def _frame(self, rows: ResultRows, starts: NDArray[np.int64], passed_on: int) -> pl.DataFrame:
         columns = columns_of(rows.keys, Schema(self.schema.columns[: len(self.by)])).get_columns()
         columns += [pl.Series(WINDOW_START, starts), pl.Series(WINDOW_END, rows.ends)]
