@@ -65,8 +65,8 @@ class RepartitionWriter:
     writer: str
     own_partition: int
     interval_ms: int
-    told: int | None = None
-    """The watermark last told to every partition."""
+    told: ControlRecord | None = None
+    """What was last told to every partition."""
 
     def sends(self, batches: Sequence[Batch], watermark: int, idle: bool, *, quiet: bool) -> list[Send]:
         """Blocks of the rows, and behind them the watermark: as a header where a partition gets rows, as a record of its
@@ -78,16 +78,17 @@ class RepartitionWriter:
             Send(Partition(self.topic, index), _with_header(values, control))
             for index, values in sorted(blocks.items())
         ]
-        if self._worth_telling(watermark, quiet):
-            self.told = watermark
+        if self._worth_telling(control, quiet):
+            self.told = control
             others = [index for index in range(self.partitions) if index not in blocks]
             sends += [Send(Partition(self.topic, index), control_records([control])) for index in others]
         return sends
 
-    def _worth_telling(self, watermark: int, quiet: bool) -> bool:
-        if self.told is None:
+    def _worth_telling(self, control: ControlRecord, quiet: bool) -> bool:
+        if self.told is None or self.told.idle != control.idle:
             return True
-        return watermark > self.told if quiet else watermark >= self.told + self.interval_ms
+        moved_ms = control.watermark - self.told.watermark
+        return moved_ms > 0 if quiet else moved_ms >= self.interval_ms
 
     def _blocks(self, batches: Sequence[Batch]) -> dict[int, list[bytes]]:
         if not batches:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -25,6 +25,7 @@ from .operator import Step
 from .operators.branch import Branch
 from .operators.filter import Filter
 from .operators.flat_map import FlatMap
+from .operators.interval_join import How, IntervalJoin
 from .operators.map import Map
 from .operators.merge import Merge
 from .operators.select import Select
@@ -33,7 +34,6 @@ from .window import Window
 from .windowed_stream import Emission, WindowedStream
 
 Columns = str | Sequence[str]
-How = Literal["inner", "left", "right", "outer"]
 
 
 def as_names(columns: Columns) -> tuple[str, ...]:
@@ -168,8 +168,6 @@ class Stream:
 
         To pair a purchase with the views of the five minutes before it, views on the left: `lower="0s", upper="5m"`.
         """
-        from .operators.interval_join import IntervalJoin
-
         names = as_names(on)
         for stream, side in ((self, "left"), (right, "right")):
             stream._check_columns(names, f"interval_join, {side} side, on=")

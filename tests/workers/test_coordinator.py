@@ -1,0 +1,332 @@
+"""The worker's life as a state machine: whatever happens in whatever order, its invariants hold and it comes to rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream.topics.batch import Fetch, Partition
+from millstream.workers import events as ev
+from millstream.workers import instructions as do
+from millstream.workers.coordinator import Coordinator, Instruction, Life
+from millstream.workers.errors import InvariantError
+from millstream.workers.shard import Phase, ShardRules
+
+RULES = ShardRules(exactly_once=True, commit_interval_ms=100, tick_interval_ms=50)
+
+
+def fetch(shard: int, rows: int = 1) -> Fetch:
+    numbers = np.arange(rows, dtype=np.int64)
+    return Fetch(Partition("in", shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
+
+
+def names(instructions: list[Instruction]) -> list[str]:
+    return [type(instruction).__name__ for instruction in instructions]
+
+
+class World:
+    """Performs instructions as a shell would: one at a time a shard, each answered by one event."""
+
+    def __init__(self, rules: ShardRules = RULES) -> None:
+        self.coordinator = Coordinator(rules)
+        self.under_way: dict[int, do.ShardInstruction] = {}
+        self.performed: list[str] = []
+        self.said: list[str] = []
+        self.dirty: set[int] = set()
+
+    def tell(self, *events: object) -> None:
+        for event in events:
+            self._take(self.coordinator.handle(event))  # type: ignore[arg-type]
+
+    def _take(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, do.ShardInstruction):
+                self.under_way[instruction.shard] = instruction
+            else:
+                self.said.append(type(instruction).__name__)
+
+    def answer(self, shard: int) -> None:
+        """The instruction under way succeeds."""
+        instruction = self.under_way.pop(shard)
+        self.performed.append(type(instruction).__name__)
+        self.tell(self.outcome(instruction))
+
+    def fail(self, shard: int, failure: ev.Failure) -> None:
+        instruction = self.under_way.pop(shard)
+        self.tell(ev.Failed(shard, instruction.epoch, failure))
+
+    def outcome(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
+        shard, epoch = instruction.shard, instruction.epoch
+        match instruction:
+            case do.Process():
+                if instruction.fetches:
+                    self.dirty.add(shard)
+                return ev.Processed(shard, epoch, sends=len(instruction.fetches), dirty=shard in self.dirty)
+            case do.Prepare():
+                return ev.Prepared(shard, epoch, dirty=shard in self.dirty)
+            case do.CommitTransaction() | do.CommitOffsets():
+                self.dirty.discard(shard)
+                return ev.CommitDone(shard, epoch, checkpoint_due=True)
+        simple = {
+            do.StartProducer: ev.ProducerReady,
+            do.ReadPositions: ev.Positioned,
+            do.Restore: ev.Restored,
+            do.SendOutbox: ev.Sent,
+            do.AwaitAcknowledgements: ev.Acknowledged,
+            do.SendOffsets: ev.OffsetsSent,
+            do.WriteCheckpoint: ev.CheckpointWritten,
+            do.Drop: ev.Dropped,
+            do.Close: ev.Dropped,
+        }
+        if isinstance(instruction, do.Drop):
+            self.dirty.discard(shard)
+        return simple[type(instruction)](shard, epoch)
+
+    def settle(self, rounds_max: int = 1_000) -> None:
+        for _ in range(rounds_max):
+            if not self.under_way:
+                return
+            self.answer(next(iter(self.under_way)))
+        raise AssertionError(f"never settles: {self.under_way}")
+
+
+def working(rules: ShardRules = RULES, shards: frozenset[int] = frozenset({0})) -> World:
+    world = World(rules)
+    world.tell(ev.Assigned(shards, 1))
+    world.settle()
+    return world
+
+
+def test_a_shard_is_taken_in_the_one_right_order() -> None:
+    """The producer is initialised before offsets are read; only then is state restored."""
+    world = World()
+    world.tell(ev.Assigned(frozenset({0}), 1))
+    world.settle()
+    assert world.performed[:3] == ["StartProducer", "ReadPositions", "Restore"]
+
+
+def test_a_commit_under_exactly_once_is_one_transaction() -> None:
+    """Outputs, then all acknowledgements, then the offsets, then the commit; the database comes last."""
+    world = working()
+    world.performed.clear()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.settle()
+    world.tell(ev.Tick(10))
+    world.settle()
+    world.tell(ev.Tick(500))
+    world.settle()
+    wanted = [
+        "Process",
+        "SendOutbox",
+        "Prepare",
+        "SendOutbox",
+        "AwaitAcknowledgements",
+        "SendOffsets",
+        "CommitTransaction",
+    ]
+    assert [name for name in world.performed if name != "WriteCheckpoint"][:7] == wanted
+    assert world.performed.index("WriteCheckpoint") > world.performed.index("CommitTransaction")
+
+
+def test_a_transaction_is_begun_once() -> None:
+    world = working()
+    begins = []
+    world.tell(ev.Fetched([fetch(0)]))
+    for now_ms in (10, 20, 30, 500):
+        while world.under_way:
+            instruction = world.under_way[0]
+            if isinstance(instruction, do.SendOutbox):
+                begins.append(instruction.begin)
+            world.answer(0)
+        world.tell(ev.Fetched([fetch(0)]), ev.Tick(now_ms))
+    assert begins[0] is True
+    assert not any(begins[1:3])
+
+
+def test_at_least_once_commits_offsets_after_the_acknowledgements() -> None:
+    world = working(replace(RULES, exactly_once=False))
+    world.performed.clear()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.settle()
+    world.tell(ev.Tick(500))
+    world.settle()
+    assert world.performed.index("AwaitAcknowledgements") < world.performed.index("CommitOffsets")
+    assert "SendOffsets" not in world.performed
+    assert "CommitTransaction" not in world.performed
+
+
+def test_nothing_to_commit_means_no_transaction() -> None:
+    world = working()
+    world.performed.clear()
+    for now_ms in range(0, 1_000, 100):
+        world.tell(ev.Tick(now_ms))
+        world.settle()
+    assert set(world.performed) == {"Process"}
+
+
+def test_what_failed_is_taken_again_from_the_beginning() -> None:
+    """State may be ahead of what was committed: the producer is dropped, then everything is read anew."""
+    world = working()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.performed.clear()
+    world.fail(0, "retry")
+    world.settle()
+    assert world.performed[:4] == ["Drop", "StartProducer", "ReadPositions", "Restore"]
+
+
+def test_failures_in_a_row_wait_longer_up_to_the_limit() -> None:
+    world = World(replace(RULES, retry_backoff_ms=100, retry_backoff_ms_max=1_000))
+    world.tell(ev.Assigned(frozenset({0}), 1))
+    pauses = []
+    for _ in range(6):
+        instruction = world.under_way[0]
+        assert isinstance(instruction, do.StartProducer)
+        pauses.append(instruction.delay_ms)
+        world.fail(0, "retry")
+        world.answer(0)
+    assert pauses == [0, 100, 200, 400, 800, 1_000]
+
+
+def test_a_fenced_shard_is_never_initialised_again_without_a_new_generation() -> None:
+    world = working()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.performed.clear()
+    world.fail(0, "fenced")
+    world.settle()
+    assert world.performed == ["Drop"]
+    assert world.said == ["RequestRejoin"]
+    assert world.coordinator.shards[0].phase is Phase.LOST
+    world.tell(ev.Tick(10_000))
+    assert not world.under_way
+    world.tell(ev.Revoked(), ev.Assigned(frozenset({0}), 2))
+    world.settle()
+    assert world.coordinator.shards[0].phase is Phase.RUNNING
+
+
+def test_a_rebalance_waits_for_the_open_commit() -> None:
+    world = working()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.answer(0)
+    world.performed.clear()
+    world.tell(ev.Revoked())
+    assert "LetRebalance" not in world.said
+    world.settle()
+    assert "CommitTransaction" in world.performed
+    assert world.said == ["LetRebalance"]
+    assert world.coordinator.shards[0].phase is Phase.AT_REST
+
+
+def test_what_does_not_come_to_rest_in_time_is_dropped() -> None:
+    world = working()
+    world.tell(ev.Fetched([fetch(0)]), ev.Revoked())
+    stuck = world.under_way[0]
+    world.tell(ev.HaltOverdue())
+    assert isinstance(world.under_way[0], do.Drop)
+    world.settle()
+    assert world.said == ["LetRebalance"]
+    assert world.coordinator.handle(world.outcome(stuck)) == [], "an answer of an old epoch is ignored"
+
+
+def test_records_for_a_resting_or_foreign_shard_are_dropped() -> None:
+    """They will be read again from the committed offset."""
+    world = working()
+    world.tell(ev.Revoked())
+    world.settle()
+    world.tell(ev.Fetched([fetch(0), fetch(7)]))
+    assert not world.under_way
+
+
+def test_shards_that_went_elsewhere_are_let_go() -> None:
+    world = working(shards=frozenset({0, 1}))
+    world.tell(ev.Revoked())
+    world.settle()
+    world.performed.clear()
+    world.tell(ev.Assigned(frozenset({1}), 2))
+    world.settle()
+    assert "Drop" in world.performed
+    assert world.coordinator.shards[0].phase is Phase.CLOSED
+    assert world.coordinator.shards[1].phase is Phase.RUNNING
+    assert "RequestRejoin" not in world.said
+
+
+def test_a_clean_stop_commits_closes_and_leaves() -> None:
+    world = working()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.performed.clear()
+    world.tell(ev.StopRequested())
+    world.settle()
+    assert world.performed.index("CommitTransaction") < world.performed.index("Close")
+    assert world.said == ["Leave"]
+    assert world.coordinator.life is Life.STOPPED
+
+
+def test_a_worker_without_shards_stops_at_once() -> None:
+    world = World()
+    world.tell(ev.StopRequested())
+    assert world.said == ["Leave"]
+
+
+def test_an_answer_nobody_asked_for_is_a_fault_that_is_seen() -> None:
+    world = working()
+    shard = world.coordinator.shards[0]
+    with pytest.raises(InvariantError, match="was told Acknowledged"):
+        world.coordinator.handle(ev.Acknowledged(0, shard.epoch))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("answer"), st.integers(0, 3)),
+        st.tuples(st.just("retry"), st.integers(0, 3)),
+        st.tuples(st.just("fenced"), st.integers(0, 3)),
+        st.tuples(st.just("fetch"), st.integers(0, 3)),
+        st.tuples(st.just("tick"), st.integers(1, 200)),
+        st.tuples(st.just("revoke"), st.just(0)),
+        st.tuples(st.just("assign"), st.integers(0, 15)),
+        st.tuples(st.just("overdue"), st.just(0)),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=300)
+@given(steps=STEPS, exactly_once=st.booleans())
+def test_whatever_happens_it_ends_in_work_or_at_rest(steps: list[tuple[str, int]], exactly_once: bool) -> None:
+    """Random events in random order: the invariants hold after each (`check`), and when the world is quiet again every
+    shard assigned last is running, and a stop brings everything to its end."""
+    world = World(replace(RULES, exactly_once=exactly_once))
+    now_ms, generation, joined = 0, 0, False
+    for what, number in steps:
+        if what == "answer" and number in world.under_way:
+            world.answer(number)
+        elif what in {"retry", "fenced"} and number in world.under_way:
+            if not isinstance(world.under_way[number], do.Drop | do.Close):
+                world.fail(number, "retry" if what == "retry" else "fenced")
+        elif what == "fetch":
+            world.tell(ev.Fetched([fetch(number)]))
+        elif what == "tick":
+            now_ms += number
+            world.tell(ev.Tick(now_ms))
+        elif what == "revoke" and joined:
+            world.tell(ev.Revoked())
+        elif what == "overdue" and world.coordinator.life is Life.HALTING:
+            world.tell(ev.HaltOverdue())
+        elif what == "assign" and world.coordinator.life is Life.JOINING:
+            generation += 1
+            joined = True
+            world.tell(ev.Assigned(frozenset(s for s in range(4) if number >> s & 1), generation))
+    world.settle()
+    if joined:
+        if world.coordinator.life is Life.WORKING:
+            world.tell(ev.Revoked())
+            world.settle()
+        world.tell(ev.Assigned(frozenset({0, 1}), generation + 1))
+        world.settle()
+        running = {number for number, shard in world.coordinator.shards.items() if shard.phase is Phase.RUNNING}
+        assert running == {0, 1}
+    world.tell(ev.StopRequested())
+    world.settle()
+    assert world.said[-1] == "Leave"
