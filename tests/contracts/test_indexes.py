@@ -18,12 +18,12 @@ SIZE = 16
 
 def vectors(seed: int, count: int, size: int = SIZE) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, size)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)  # type: ignore[no-any-return]
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture(params=part_names("index"))
 def index(request: pytest.FixtureRequest) -> Index:
-    return part_named("index", request.param, {"dimensions": SIZE})  # type: ignore[no-any-return]
+    return part_named("index", request.param, {"dimensions": SIZE})
 
 
 def test_the_nearest_comes_first(index: Index) -> None:

@@ -38,7 +38,8 @@ class Pauses:
 
 async def ask(*replies: Reply, question: Prompt = LAMP, model: str | None = None, **options: Any) -> Completion:
     async with serving(*replies) as server:
-        llm = Openai(**({"url": server.url, "model": "m", "api_key_env": "", "sleep": Pauses()} | options))
+        chosen: dict[str, Any] = {"url": server.url, "model": "m", "api_key_env": "", "sleep": Pauses()}
+        llm = Openai(**(chosen | options))
         try:
             return await llm.complete(question, model)
         finally:

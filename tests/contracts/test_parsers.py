@@ -23,7 +23,7 @@ GOOD = {
 
 @pytest.fixture(params=part_names("parser"))
 def parser(request: pytest.FixtureRequest) -> Parser:
-    return part_named("parser", request.param)  # type: ignore[no-any-return]
+    return part_named("parser", request.param)
 
 
 @pytest.fixture

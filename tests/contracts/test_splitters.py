@@ -18,7 +18,7 @@ CHARS_MAX = 120
 
 @pytest.fixture(params=part_names("splitter"))
 def splitter(request: pytest.FixtureRequest) -> Splitter:
-    return part_named("splitter", request.param, {"chars_max": CHARS_MAX})  # type: ignore[no-any-return]
+    return part_named("splitter", request.param, {"chars_max": CHARS_MAX})
 
 
 pieces = st.sampled_from(

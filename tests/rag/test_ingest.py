@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
@@ -46,7 +47,7 @@ def put(name: str, text: str, version: str = "1", **metadata: object) -> tuple[b
     )
 
 
-async def feed(running: Running, *records: tuple[bytes | None, bytes | None]) -> list[dict]:
+async def feed(running: Running, *records: tuple[bytes | None, bytes | None]) -> list[Any]:
     """The statuses they gave (None for a tombstone)."""
     before = len(running.outputs.get(STATUS, []))
     await running.process(records)
