@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -12,11 +12,25 @@ import numpy as np
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Fetch, Headers, Partition, Records
 from millstream.topics.broker import Broker, GroupConsumer, Isolation, Producer, Reader, TopicSpec
+from tests.polling import LIMIT_S, until
+
+__all__ = [
+    "LIMIT_S",
+    "Heard",
+    "InTurn",
+    "dies",
+    "new_topic",
+    "polled",
+    "read_to_end",
+    "records",
+    "started",
+    "until",
+    "values_in",
+    "values_of",
+    "write",
+]
 
 T = TypeVar("T", bound=Producer | Reader | GroupConsumer)
-
-LIMIT_S = 60
-"""After so long a test that waits has failed."""
 
 
 def records(
@@ -84,13 +98,6 @@ async def polled(reader: Reader, enough: Callable[[list[Fetch]], bool], **more: 
         while not enough(fetches):
             fetches += await reader.poll(**{"timeout_ms": 200, "records_max": 10_000, **more})
     return fetches
-
-
-async def until(done: Callable[[], Awaitable[bool]]) -> None:
-    """Asks again until it is so; for what a broker makes visible a moment later."""
-    async with asyncio.timeout(LIMIT_S):
-        while not await done():
-            await asyncio.sleep(0.01)
 
 
 class InTurn:

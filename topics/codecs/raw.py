@@ -28,7 +28,7 @@ class RawCodec:
         only_column(schema, pl.Binary(), "raw", "{'value': 'bytes'}")
 
     def decode(self, values: Sequence[bytes | None], schema: Schema) -> Decoded:
-        column = pl.Series(schema.names[0], values, dtype=pl.Binary)
+        column = pl.Series(schema.names[0], list(values), dtype=pl.Binary)
         return without_nulls(column.to_frame())
 
     def encode(self, frame: pl.DataFrame) -> pa.LargeBinaryArray:

@@ -27,7 +27,7 @@ class TextCodec:
     def decode(self, values: Sequence[bytes | None], schema: Schema) -> Decoded:
         column = schema.names[0]
         try:
-            text = pl.Series(column, values, dtype=pl.Binary).cast(pl.String)
+            text = pl.Series(column, list(values), dtype=pl.Binary).cast(pl.String)
         except pl.exceptions.PolarsError:
             return _one_by_one(values, column)
         return without_nulls(text.to_frame())

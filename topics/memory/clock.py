@@ -8,6 +8,10 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+_SWEEP_MIN: Final = 64
+"""Timers kept before those that are over are thrown out."""
 
 
 @dataclass(order=True)
@@ -17,10 +21,19 @@ class Timer:
     at_ms: int
     number: int
     callback: Callable[[], None] = field(compare=False)
-    cancelled: bool = field(default=False, compare=False)
+    over: bool = field(default=False, compare=False)
+    """Called, or cancelled."""
+    handle: asyncio.TimerHandle | None = field(default=None, compare=False)
 
     def cancel(self) -> None:
-        self.cancelled = True
+        self.over = True
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def fire(self) -> None:
+        if not self.over:
+            self.cancel()
+            self.callback()
 
 
 class MemoryClock:
@@ -35,6 +48,7 @@ class MemoryClock:
         self._ahead_ms = 0
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
+        self._sweep_at = _SWEEP_MIN
 
     @property
     def now_ms(self) -> int:
@@ -49,21 +63,26 @@ class MemoryClock:
         target = self.now_ms + ms
         while self._timers and self._timers[0].at_ms <= target:
             timer = heapq.heappop(self._timers)
-            if not timer.cancelled:
+            if not timer.over:
                 self._move_to(max(timer.at_ms, self.now_ms))
-                timer.callback()
+                timer.fire()
         self._move_to(target)
+        for timer in self._timers:
+            self._schedule(timer)
 
     def call_after(self, ms: int, callback: Callable[[], None]) -> Timer:
         """Call when that much time has passed."""
+        if len(self._timers) >= self._sweep_at:
+            self._timers = [timer for timer in self._timers if not timer.over]
+            heapq.heapify(self._timers)
+            self._sweep_at = max(_SWEEP_MIN, 2 * len(self._timers))
         timer = Timer(self.now_ms + ms, next(self._numbers), callback)
         heapq.heappush(self._timers, timer)
-        if self._standing is None:
-            asyncio.get_running_loop().call_later(ms / 1000, self.advance, 0)
+        self._schedule(timer)
         return timer
 
     async def wait(self, event: asyncio.Future[None], timeout_ms: int) -> bool:
-        """Whether the event came within the time. The event is left cancelled if it did not."""
+        """Whether the event came within the time. The event is done afterwards either way."""
         timer = self.call_after(timeout_ms, lambda: None if event.done() else event.set_exception(TimeoutError()))
         try:
             await event
@@ -72,6 +91,14 @@ class MemoryClock:
         finally:
             timer.cancel()
         return True
+
+    def _schedule(self, timer: Timer) -> None:
+        """A running clock lets the event loop call; a standing one calls as it is advanced."""
+        if self._standing is None and not timer.over:
+            if timer.handle is not None:
+                timer.handle.cancel()
+            delay_ms = max(0, timer.at_ms - self.now_ms)
+            timer.handle = asyncio.get_running_loop().call_later(delay_ms / 1000, timer.fire)
 
     def _move_to(self, target_ms: int) -> None:
         if self._standing is not None:

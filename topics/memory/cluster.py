@@ -73,6 +73,10 @@ class Cluster:
             raise ConfigurationError(f"{partition} does not exist: the topic has {len(topic.logs)} partitions")
         return topic.logs[partition.index]
 
+    def has(self, partition: Partition) -> bool:
+        topic = self._topics.get(partition.topic)
+        return topic is not None and 0 <= partition.index < len(topic.logs)
+
     def config(self, topic: str, name: str, default: str) -> str:
         known = self._topics.get(topic)
         return default if known is None else known.info.config.get(name, default)

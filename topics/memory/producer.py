@@ -228,6 +228,11 @@ class MemoryProducer:
 
 def _refuse_larger(columns: Columns, limit: int, partition: Partition) -> None:
     """Raises RecordTooLargeError naming all rows that are too large."""
+    longest = max(map(len, filter(None, columns.keys)), default=0) + max(
+        map(len, filter(None, columns.values)), default=0
+    )
+    if not columns.headers and longest + _OVERHEAD_BYTES <= limit:
+        return
     sizes = [len(key or b"") + len(value or b"") for key, value in zip(columns.keys, columns.values, strict=True)]
     for row, headers in columns.headers.items():
         sizes[row] += sum(len(name.encode()) + len(value or b"") for name, value in headers)

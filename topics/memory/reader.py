@@ -96,6 +96,8 @@ class Reading:
         return fetches
 
     def _fetch(self, partition: Partition, records_max: int) -> Fetch | None:
+        if not self._cluster.has(partition):
+            return None  # as with Kafka: deleted, or not there yet
         position = self.position(partition)
         log = self._cluster.log(partition)
         if not log.start <= position <= log.end:
