@@ -6,10 +6,13 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..topics.duration import duration_ms
 from ..topics.errors import ConfigurationError
+
+CLOSE: Final = 0.5
+"""How alike two words must be (difflib's ratio): "om" is half "on"."""
 
 Read = Callable[[object], Any]
 """Gives the value; raises ValueError with what was expected."""
@@ -92,5 +95,5 @@ def one_of(*options: str) -> Read:
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """`; did you mean 'x'?`, or what to say where nothing is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=CLOSE)
     return f"; did you mean {close[0]!r}?" if close else otherwise

@@ -93,7 +93,9 @@ class RunSettings:
     log_format: str = setting("console", one_of("console", "json"), "Lines for people, or one JSON object a line.")
     log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "The least level that is written.")
 
-    kafka: Mapping[str, str] = setting((), _as_it_is, "Any other of Kafka's client settings, by its own name.")
+    kafka: tuple[tuple[str, str], ...] = setting(
+        (), _as_it_is, "Any other of Kafka's client settings, by its own name."
+    )
 
     @classmethod
     def of(
@@ -113,19 +115,20 @@ class RunSettings:
             *_from_environment(variables),
             *_from_mapping(flags or {}, "--set"),
         ]
-        values: dict[str, Any] = {"kafka": {}}
+        values: dict[str, Any] = {}
+        kafka: dict[str, str] = {}
         for name, value, place in layers:
             if name.startswith("kafka."):
-                values["kafka"] = {**values["kafka"], name.removeprefix("kafka."): str(value)}
+                kafka[name.removeprefix("kafka.")] = str(value)
             else:
                 values[name] = _read(_BY_NAME[name], value, place)
-        return cls(**values)
+        return cls(**values, kafka=tuple(kafka.items()))
 
     def kafka_settings(self) -> KafkaSettings:
         """For the client. Raises ConfigurationError for settings that contradict each other."""
         given = {name.replace("_", "."): getattr(self, name) for name in _KAFKA_FIELDS}
         own = {name: value for name, value in given.items() if value is not None}
-        return KafkaSettings.of({**self.kafka, **own, "bootstrap.servers": self.brokers})
+        return KafkaSettings.of({**dict(self.kafka), **own, "bootstrap.servers": self.brokers})
 
     def applied_to(self, app: AppSettings) -> AppSettings:
         """The app's settings with those replaced that were given for this run."""
@@ -138,13 +141,13 @@ class RunSettings:
     def secrets(self) -> list[str]:
         """Texts that must not be in any log."""
         own = [getattr(self, one.name) for one in fields(self) if one.metadata["secret"]]
-        passed = [value for name, value in self.kafka.items() if "password" in name]
+        passed = [value for name, value in self.kafka if "password" in name]
         return [secret for secret in (*own, *passed) if secret]
 
     def __repr__(self) -> str:
         shown = [one for one in fields(self) if one.repr and one.name != "kafka"]
         told = [f"{one.name}={getattr(self, one.name)!r}" for one in shown if getattr(self, one.name) != one.default]
-        return f"RunSettings({', '.join([*told, *(f'kafka[{name!r}]' for name in self.kafka)])})"
+        return f"RunSettings({', '.join([*told, *(f'kafka[{name!r}]' for name, _ in self.kafka)])})"
 
 
 _BY_NAME: Final[Mapping[str, Field[Any]]] = {one.name: one for one in fields(RunSettings)}

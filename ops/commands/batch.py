@@ -30,18 +30,25 @@ def batch(
 ) -> None:
     """Run an app over files, to their end, with no broker. Every window closes; the results are those of a streaming run."""
     from ...workers.batch_run import run_batch
+    from ...workers.instrument import Remembered
     from ..errors import InputError
     from ..load import load_app
 
     if form not in {"jsonl", "parquet"}:
         raise InputError(f"--format {form!r}: expected jsonl or parquet")
-    results = run_batch(load_app(target), _files(inputs))
+    counts = Remembered()
+    results = run_batch(load_app(target), _files(inputs), instrument=counts)
     try:
         output.mkdir(parents=True, exist_ok=True)
         for topic, frame in results.items():
             file = output / f"{topic}.{form}"
             _write(frame, file, form)
             typer.echo(f"{frame.height} rows to {file}")
+        for (name, labels), amount in sorted(counts.counts.items()):
+            if name not in {"records_in", "records_out"}:
+                typer.echo(
+                    f"{amount:g} {name} ({', '.join(f'{key} {value}' for key, value in labels if value)})", err=True
+                )
     except OSError as error:
         raise InputError(f"--output {str(output)!r} cannot be written: {error.strerror or error}") from error
 

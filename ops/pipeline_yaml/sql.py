@@ -58,7 +58,7 @@ def sql_expression(sql: str, schema: Schema, place: Place, where: str) -> pl.Exp
     try:
         expression = pl.sql_expr(written)
     except pl.exceptions.PolarsError as error:
-        place.fail(f"{where}: {sql!r} is not an SQL expression: {_short(error)}")
+        place.fail(f"{where}: {sql!r} is not an SQL expression: {_short(error).replace(written, sql)}")
     _check_columns(expression, columns, place, where)
     try:
         result = schema.empty().select(expression)
