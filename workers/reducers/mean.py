@@ -34,7 +34,7 @@ class Mean:
 
     def _kind(self, column_type: pl.DataType | None) -> np.dtype[np.generic]:
         kind = None if column_type is None or not column_type.is_numeric() else number_type(column_type)
-        if kind not in (np.dtype(np.float64), np.dtype(np.int64)):
+        if kind is None or kind not in (np.dtype(np.float64), np.dtype(np.int64)):  # numpy: None equals float64
             raise refused_type(self.name, column_type, "integers up to 64 bits with a sign, and floats")
         return kind
 

@@ -33,9 +33,9 @@ class Sum:
 
     def output_type(self, column_type: pl.DataType | None) -> pl.DataType:
         kind = None if column_type is None or not column_type.is_numeric() else number_type(column_type)
-        if kind == np.dtype(np.float64):
+        if kind is not None and kind == np.dtype(np.float64):  # numpy: None equals float64, its default
             return pl.Float64()
-        if kind != np.dtype(np.int64):
+        if kind is None or kind != np.dtype(np.int64):
             raise refused_type(self.name, column_type, "integers up to 64 bits with a sign, and floats")
         return pl.Int64()
 
