@@ -41,7 +41,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         if _BOOTSTRAP in self._conns:
             nodes.append("bootstrap")
         random.shuffle(nodes)
-        request = MetadataRequest(list(topics) or None, allow_auto_topic_creation=False)
+        request = MetadataRequest(None if topics is None else list(topics), allow_auto_topic_creation=False)
         for node in nodes:
             connection = await self._get_conn(node)
             if connection is None:
@@ -121,3 +121,5 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         await asyncio.wait([closing], timeout=deadline_ms / 1000)
         if not closing.done():
             closing.cancel()
+        elif not closing.cancelled():
+            closing.exception()  # what its background task died of does not matter any more

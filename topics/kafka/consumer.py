@@ -19,7 +19,6 @@ from .offsets import committed_offsets
 from .reader import Reading
 from .settings import KafkaSettings
 
-
 _STOP_S: Final = 3
 
 

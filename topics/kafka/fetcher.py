@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Final
 
 import aiokafka.errors as kafka
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher
@@ -22,9 +22,8 @@ from .errors import translated
 from .fetch import RecordSet, moved
 from .settings import KafkaSettings
 
-
-class _Waiting(Protocol):
-    def calculate_backoff(self) -> float: ...
+_LEADERLESS_S: Final = 0.1
+_MISSING_S: Final = 5.0
 
 
 class _Unread:
@@ -62,6 +61,8 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
 
     def __init__(self, client: Any, subscription: Any, settings: KafkaSettings, isolation: str) -> None:
         self._told_caught_up: set[TopicPartition] = set()
+        self._missing_since: dict[TopicPartition, float] = {}
+        self._asked_leaders_at = 0.0
         super().__init__(
             client,
             subscription,
@@ -164,7 +165,27 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
             waiter.cancel()
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
-        return super()._get_actions_per_node(_Positioned(assignment))
+        positioned = _Positioned(assignment)
+        requests, resets, timeout_s, no_leader, resumed = super()._get_actions_per_node(positioned)
+        if no_leader:
+            # The stock loop asks for metadata again as soon as it has an answer, hundreds of times a second.
+            now = asyncio.get_running_loop().time()
+            no_leader = now - self._asked_leaders_at >= _LEADERLESS_S
+            self._asked_leaders_at = now if no_leader else self._asked_leaders_at
+            timeout_s = min(timeout_s, _LEADERLESS_S)
+            self._tell_missing(positioned.tps, now)
+        return requests, resets, timeout_s, no_leader, resumed
+
+    def _tell_missing(self, tps: Collection[TopicPartition], now: float) -> None:
+        """A topic that brokers have not known for a while was deleted; without a leader it only waits for one."""
+        for tp in tps:
+            if self._client.cluster.partitions_for_topic(tp.topic):
+                self._missing_since.pop(tp, None)
+            elif now - self._missing_since.setdefault(tp, now) > _MISSING_S and tp not in self._records:
+                self._missing_since.pop(tp)
+                self._records[tp] = _Failed(ConfigurationError(f"topic {tp.topic!r} does not exist (any more)"))
+                for waiter in list(self._fetch_waiters):
+                    self._notify(waiter)
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
         try:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from aiokafka.structs import TopicPartition
 
 from millstream.ops.local_broker import LocalBroker
 from millstream.topics.batch import Partition
@@ -146,3 +147,50 @@ async def test_a_killed_broker_that_comes_back_goes_on_where_it_was(node, alone,
     await reader.stop()
     ours = [record for record in caplog.records if record.name.startswith("aiokafka")]
     assert len(ours) < 60
+
+
+async def test_one_of_three_brokers_is_killed_under_transactions(three_kafkas, unique):
+    """The leader dies in the middle; whoever goes on asks the committed offset where: each number is there once."""
+    cluster = KafkaBroker({"bootstrap.servers": three_kafkas.bootstrap, "request.timeout.ms": 3_000})
+    await cluster.start()
+    place = Partition(unique("t"), 0)
+    await cluster.create_topics([TopicSpec(place.topic, 1, 3, config={"min.insync.replicas": "2"})])
+    producer, number = await taken(cluster, place, unique)
+    failures = 0
+    async with asyncio.timeout(120):
+        while number < 40:
+            if number == 15 and not failures:
+                three_kafkas.kill(leader_of(producer, place) - 1)
+            try:
+                await producer.begin()
+                await producer.send(place, records(b"%d" % number))
+                await producer.send_offsets(unique("g"), {place: Committed(number + 1)})
+                await producer.commit()
+                number += 1
+            except TopicsError:
+                failures += 1
+                await producer.drop()
+                producer, number = await taken(cluster, place, unique)
+    await producer.stop()
+    assert [b"%d" % number for number in range(40)] == await values_of(cluster, place)
+    assert failures < 40
+    await cluster.stop()
+    three_kafkas.restart()
+
+
+async def taken(cluster, place, unique):
+    """As a shard is taken: the producer first, then the committed offset."""
+    while True:
+        producer = cluster.producer(transactional_id=unique("id"))
+        try:
+            await producer.start()
+            known = await cluster.group_offsets(unique("g"))
+        except BrokerUnavailableError:
+            await producer.drop()
+            continue
+        return producer, known[place].offset if place in known else 0
+
+
+def leader_of(producer, place) -> int:
+    """Its node, counted from 1; the producer learns it with its first send."""
+    return producer._client.cluster.leader_for_partition(TopicPartition(place.topic, place.index))

@@ -53,7 +53,7 @@ SIGNATURES = [
 
 SOURCES = [
     (AIOKafkaClient, ["self._conns", "self._retry_backoff", "self._metadata_max_age_ms", "self._topics", "self._request_timeout_ms"]),
-    (Fetcher, ["self._records", "self._wait_consume_future", "self._prefetch_backoff", "self._isolation_level",
+    (Fetcher, ["self._records", "self._fetch_waiters", "self._wait_consume_future", "self._prefetch_backoff", "self._isolation_level",
                "self._check_crcs", "self._subscriptions", "self._client"]),
     (GroupCoordinator, ["self._closing", "self._coordination_task", "self._group_instance_id", "self._retry_backoff_ms",
                         "self.generation", "self.member_id"]),

@@ -228,6 +228,19 @@ async def test_reading_compacted_topics_goes_over_the_gaps(broker, make_topic):
     await reader.stop()
 
 
+async def test_a_topic_deleted_under_a_reader_is_said(broker, make_topic):
+    """Brokers are not asked for it more than ten times a second."""
+    topic = await make_topic()
+    reader = broker.reader()
+    await reader.start()
+    reader.assign({Partition(topic, 0): 0})
+    await reader.poll(timeout_ms=10_000, records_max=1)
+    await broker.delete_topics([topic])
+    with pytest.raises(ConfigurationError, match=r"does not exist \(any more\)"):
+        await reader.poll(timeout_ms=60_000, records_max=1)
+    await reader.stop()
+
+
 async def test_timestamps_the_broker_refuses_are_said(broker, make_topic):
     """Kafka takes none more than an hour ahead of its clock, unless the topic says otherwise."""
     producer = broker.producer()
