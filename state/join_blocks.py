@@ -4,13 +4,14 @@
     b"L" | b"R" + number      Arrow stream of the rows kept since the last commit: the side's columns, `__time`, and for an
                               outer side `__matched`; the rows are numbered on from the block's number
     b"l" | b"r" + number      int64 (little endian) numbers of older rows of an outer side that found their first partner
-    b"W"                      int64 (big endian): the watermark up to which rows have expired
+    b"W"                      five int64 (order preserving): the watermark up to which rows have expired, then the next numbers
+                              of rows and hits, left, then right; only where a side is an outer one
 
 Numbers are 8 bytes, order preserving. A block dies when all its rows are behind the horizon; then its key is deleted.
 Rows expired between two commits are never written. State after a crash = the blocks, less what the watermark freed: the larger
 of the committed one and `W`, since offsets can be reset while the changelog stays.
 
-Row numbers only ever grow while a block that mentions them lives, so a hit never marks another row.
+Row numbers are never given twice, so a hit never marks another row, even if a dead block comes back from an old checkpoint.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ class JoinState:
                 else:
                     self._restored[key] = value
         if (logged := self._restored.pop(_WATERMARK, None)) is not None:
-            self._watermark_logged = key_int(logged)
+            self._watermark_logged, *numbers = (key_int(logged, at) for at in range(0, len(logged), 8))
+            for side, (rows, hits) in zip(self._sides, (numbers[:2], numbers[2:]), strict=True):
+                side.next_row, side.next_hits = rows, hits
 
     def take_changes(self) -> list[Changes]:
         made: dict[bytes, bytes | None] = {}
@@ -158,7 +161,7 @@ class JoinState:
         while self._living and self._living[0][0] < self._watermark:
             made[heapq.heappop(self._living)[1]] = None
         if self._watermark > self._watermark_logged and any(side.buffer.outer for side in self._sides):
-            made[_WATERMARK] = int_key(self._watermark)
+            made[_WATERMARK] = b"".join(map(int_key, (self._watermark, *self._next_numbers())))
             self._watermark_logged = self._watermark
         self._unwritten |= made
         return [Changes.of(list(made), list(made.values()))] if made else []
@@ -173,6 +176,9 @@ class JoinState:
         return sum(side.buffer.size_bytes for side in self._sides)
 
     # Blocks
+
+    def _next_numbers(self) -> list[int]:
+        return [number for side in self._sides for number in (side.next_row, side.next_hits)]
 
     def _row_blocks(self, side: int) -> Iterator[tuple[bytes, bytes, int]]:
         """Key, block, and the watermark above which all of it is dead. What is dead already is left out."""
@@ -204,7 +210,7 @@ class JoinState:
         for (number, _), frame in zip(blocks, frames, strict=True):
             dies_at = int(frame[TIME].to_numpy().max()) + one.buffer.reach_ms
             heapq.heappush(self._living, (dies_at, _SIDES[side] + int_key(number)))
-            one.next_row = number + frame.height
+            one.next_row = max(one.next_row, number + frame.height)
         frame = pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=one.block_schema)
         numbers = _concatenated(
             [np.arange(number, number + len(rows)) for (number, _), rows in zip(blocks, frames, strict=True)]
@@ -231,7 +237,7 @@ class JoinState:
             matched[there] = True
             dies_at = int(times[there].max()) + one.buffer.reach_ms if len(there) else NEVER
             heapq.heappush(self._living, (dies_at, key))
-            one.next_hits = key_int(key, 1) + 1
+            one.next_hits = max(one.next_hits, key_int(key, 1) + 1)
             one.next_row = max(one.next_row, int(hits.max()) + 1)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.topics.batch import MAX_TIME
+from millstream.topics.batch import MIN_TIME as NOTHING
 from millstream.workers.operators.interval_join import How, IntervalJoin
 from tests.oracles.interval_join import Given, Row, all_on_time, interval_join
 from tests.workers.join_run import ONE_KEY, TWO_KEYS, Run, play
@@ -40,26 +41,26 @@ def case(seed: int, *, late: bool, keys: int | None = None, scale: int = 1) -> C
     lower = chance.randrange(-60, 60) * scale
     upper = lower + chance.randrange(0, 80) * scale
     names = [f"k{number}" for number in range(keys or chance.choice([1, 2, 5, 30]))]
-    clock, newest = [chance.randrange(-100, 100) * scale] * 2, [None, None]
+    clock, newest = [chance.randrange(-100, 100) * scale] * 2, [NOTHING, NOTHING]
     events: list[Row | int] = []
-    reached = None
+    reached = NOTHING
     for value in range(chance.randrange(1, 120)):
         side = chance.randrange(2)
         clock[side] += chance.randrange(0, 6) * scale
         if chance.random() < 0.05:
             clock[side] += chance.randrange(0, 300) * scale
-        before = -(1 << 62) if newest[side] is None else newest[side] - out_of_order
+        before = max(newest[side] - out_of_order, NOTHING)
         time = clock[side] - chance.randrange(0, out_of_order + grace + 1)
-        if not late and newest[side] is not None:
+        if not late:
             time = max(time, before - grace)
-        elif late and chance.random() < 0.2:
+        elif chance.random() < 0.2:
             time -= chance.choice([1, 10, 100, 1000]) * scale
         key = (chance.choice(names) if chance.random() < 0.95 else None,)
         events.append(Row(side, key, time, value, before))
-        newest[side] = time if newest[side] is None else max(newest[side], time)
-        if None not in newest and chance.random() < 0.5:
+        newest[side] = max(newest[side], time)
+        if NOTHING not in newest and chance.random() < 0.5:
             ahead = min(newest) - out_of_order
-            if reached is None or ahead > reached:
+            if ahead > reached:
                 reached = ahead
                 events.append(ahead)
     return Case(events, lower, upper, chance.choice(HOWS), grace)
@@ -69,7 +70,7 @@ def join_of(one: Case, on: tuple[str, ...] = ("k",)) -> IntervalJoin:
     return IntervalJoin(on, one.lower, one.upper, one.how, one.grace)
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(st.integers(0, 1 << 40))
 def test_rows_on_time_give_the_same_in_any_order(seed: int) -> None:
     """Every pair once, every unmatched row of an outer side once, whatever the batches, watermarks and crashes."""
@@ -78,7 +79,7 @@ def test_rows_on_time_give_the_same_in_any_order(seed: int) -> None:
     assert found == all_on_time(one.rows, one.lower, one.upper, one.how)
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(st.integers(0, 1 << 40))
 def test_late_rows_join_what_is_kept(seed: int) -> None:
     """As record by record: late rows pair with partners still kept, else are padded or given as late, and never kept."""
