@@ -42,6 +42,10 @@ class AppSettings:
     retry_backoff_ms_max: int = 5_000
     instance_id: str | None = None
     """Static membership (`group.instance.id`): a restart causes no rebalance. None: a dynamic member."""
+    leave_on_stop: bool = False
+    """Whether a static member leaves the group when it stops, for good and not for a restart. A dynamic one always does."""
+    startup_timeout_ms: int = 60_000
+    """How long the broker may be out of reach while a worker starts."""
     internal_replication: int | None = None
     """Of changelog and repartition topics; None: the broker's default."""
     create_topics: bool = True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from ..state.errors import CorruptStoreError
 from ..state.store import Databases
@@ -32,6 +33,8 @@ from .shard_runtime import ShardRuntime, Surroundings
 from .startup import prepare, store_partitions
 from .statistics import ShardStatistics, TaskStatistics, WorkerState, WorkerStatistics
 from .topology import Topology
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("millstream.worker")
 
@@ -106,9 +109,10 @@ class Worker:
         await self.broker.start()
         executor = ThreadPoolExecutor(THREADS_MAX, "millstream")
         try:
-            topology = await prepare(self.app, self.broker, self.settings)
+            topology = await self._patiently(lambda: prepare(self.app, self.broker, self.settings))
+            ends = await self._patiently(lambda: self._ends(topology)) if until_end else None
             self.coordinator.stop_when_finished = until_end
-            await self._work(topology, executor, await self._ends(topology) if until_end else None)
+            await self._work(topology, executor, ends)
         finally:
             self.databases.close()
             executor.shutdown(wait=True)
@@ -138,6 +142,18 @@ class Worker:
         return ShardStatistics(number, self.coordinator.shards[number].phase.value, told, lag)
 
     # -- beginning and end
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        """Questions at the start are asked again while the broker is out of reach, for `startup_timeout_ms`."""
+        until_ms = wall_ms() + self.settings.startup_timeout_ms
+        while True:
+            try:
+                return await ask()
+            except BrokerUnavailableError as error:
+                if wall_ms() >= until_ms:
+                    raise
+                self._told_unavailable(error)
+                await asyncio.sleep(self.settings.retry_backoff_ms / 1000)
 
     async def _ends(self, topology: Topology) -> dict[Partition, int]:
         """Where the outside inputs end now."""
@@ -207,6 +223,8 @@ class Worker:
         for number, runtime in self._runtimes.items():
             await runtime.perform(do.Drop(number, -1))
         self._let_rebalance()
+        if self._failure is None and self.settings.leave_on_stop:
+            await consumer.leave()
         await consumer.stop()
 
     async def _guarded(self, loop: Coroutine[None, None, None]) -> None:

@@ -51,7 +51,8 @@ class Reading:
         until = self._cluster.clock.now_ms + timeout_ms
         while True:
             changed = self._cluster.signal.next()
-            fetches = await self._ask("fetch", lambda: self._take(partitions, records_max))
+            answer = await self._ask("fetch", lambda: self._take(partitions, records_max))
+            fetches = [fetch for fetch in answer if self._is_news(fetch)]
             left_ms = until - self._cluster.clock.now_ms
             if fetches or left_ms <= 0:
                 return fetches
@@ -104,15 +105,19 @@ class Reading:
             raise ConfigurationError(
                 f"{partition}: offset {position} is out of range: the log has offsets from {log.start} to {log.end}"
             )
-        fetch = log.read(position, records_max, self._isolation)
+        return log.read(position, records_max, self._isolation)
+
+    def _is_news(self, fetch: Fetch) -> bool:
+        """Moves the position, now that the answer is here: a lost one must not. Whether there is anything to tell."""
+        partition, told = fetch.partition, fetch.partition in self._told_caught_up
+        if self._positions.get(partition) != fetch.first_offset:
+            return False  # sought elsewhere, or given up, while the answer was under way
         self._positions[partition] = fetch.next_offset
-        told = partition in self._told_caught_up
         if fetch.caught_up:
             self._told_caught_up.add(partition)
         else:
             self._told_caught_up.discard(partition)
-        news = len(fetch) or fetch.next_offset > position or (fetch.caught_up and not told)
-        return fetch if news else None
+        return len(fetch) > 0 or fetch.next_offset > fetch.first_offset or (fetch.caught_up and not told)
 
     def _seek(self, partition: Partition, offset: int) -> None:
         self._positions[partition] = offset

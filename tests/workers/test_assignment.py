@@ -1,0 +1,82 @@
+"""Which member runs which shards: everything is given once, fairly, and as little moves as can be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millstream.topics.batch import Partition
+from millstream.workers.assignment import Claim, ShardAssignor, assign_shards
+
+CLAIMS = st.dictionaries(
+    st.sampled_from(["a", "b", "c", "d", "e"]),
+    st.builds(
+        Claim,
+        shards=st.lists(st.integers(0, 15), unique=True).map(tuple),
+        generation=st.integers(-1, 5),
+        stores=st.dictionaries(st.integers(0, 15), st.integers(0, 100)),
+    ),
+    min_size=1,
+)
+
+
+@given(claims=CLAIMS, shards=st.integers(0, 16))
+def test_every_shard_is_given_once_and_fairly(claims: dict[str, Claim], shards: int) -> None:
+    assigned = assign_shards(claims, shards)
+    given_away = sorted(shard for owned in assigned.values() for shard in owned)
+    assert given_away == list(range(shards))
+    counts = [len(owned) for owned in assigned.values()]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(members=st.integers(1, 5), shards=st.integers(0, 16))
+def test_a_group_that_did_not_change_moves_nothing(members: int, shards: int) -> None:
+    names = [f"m{number}" for number in range(members)]
+    first = assign_shards(dict.fromkeys(names, Claim()), shards)
+    again = assign_shards({name: Claim(tuple(owned), 1) for name, owned in first.items()}, shards)
+    assert again == first
+
+
+@given(members=st.integers(1, 5), shards=st.integers(1, 16))
+def test_a_new_member_takes_only_its_share(members: int, shards: int) -> None:
+    names = [f"m{number}" for number in range(members)]
+    before = assign_shards(dict.fromkeys(names, Claim()), shards)
+    claims = {name: Claim(tuple(owned), 1) for name, owned in before.items()} | {"new": Claim()}
+    after = assign_shards(claims, shards)
+    moved = sum(len(set(before[name]) - set(after[name])) for name in names)
+    assert moved == len(after["new"])
+
+
+def test_of_two_claims_the_newer_generation_wins() -> None:
+    assigned = assign_shards({"old": Claim((0, 1), 3), "new": Claim((0, 1), 4)}, 2)
+    assert 0 in assigned["new"]
+    assert len(assigned["old"]) == 1
+
+
+def test_a_shard_goes_where_its_state_is() -> None:
+    """After a restart nobody owns anything; the local state says who had what."""
+    claims = {"a": Claim((), -1, {1: 500}), "b": Claim((), -1, {0: 900})}
+    assert assign_shards(claims, 2) == {"a": [1], "b": [0]}
+
+
+def test_partitions_of_one_number_go_together() -> None:
+    assignor = ShardAssignor()
+    members = {"a": Claim().encoded(), "b": Claim().encoded()}
+    assigned = assignor.assign(members, {"clicks": 2, "orders": 4})
+    by_shard = {p.index: name for name, partitions in assigned.items() for p in partitions}
+    for name, partitions in assigned.items():
+        assert all(by_shard[p.index] == name for p in partitions)
+    everything = sorted(p for partitions in assigned.values() for p in partitions)
+    assert everything == [Partition("clicks", i) for i in range(2)] + [Partition("orders", i) for i in range(4)]
+
+
+def test_a_member_that_tells_nonsense_claims_nothing() -> None:
+    assigned = ShardAssignor().assign({"a": b"\xff", "b": b"", "c": b"[]"}, {"clicks": 3})
+    assert {name: len(partitions) for name, partitions in assigned.items()} == {"a": 1, "b": 1, "c": 1}
+
+
+def test_what_a_member_tells_has_a_limit() -> None:
+    claim = Claim(tuple(range(100)), 1, dict.fromkeys(range(10000), 10**15))
+    told = Claim.decoded(claim.encoded())
+    assert told.shards == claim.shards
+    assert told.stores == {}
