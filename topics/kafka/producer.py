@@ -132,8 +132,8 @@ class KafkaProducer:
         client, sender = self._client, self._sender
         self._client = self._sender = None
         self._over = self._over or AmbiguousError(f"{self._name} was closed")
-        if self._accumulator is not None:
-            self._accumulator.fail_all(kafka.ProducerClosed())
+        if sender is not None:
+            sender.end(kafka.ProducerClosed("it was closed"))
         if client is not None:
             await client.shut()
         if sender is not None:

@@ -48,16 +48,17 @@ class TransactionSender(Sender):  # type: ignore[misc]
 
     def _fail_all(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            self.failure = root_cause(task.exception() or Exception())
-        super()._fail_all(task)
-        waiter = self._txn_manager._transaction_waiter
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()  # read, or asyncio complains that nobody did
+            self.end(root_cause(task.exception() or Exception()))
 
-    def end(self, error: kafka.KafkaError) -> None:
-        """Nothing more is to be done with this producer."""
-        self.failure = error
-        self._txn_manager.fatal_error(error)
+    def end(self, error: BaseException) -> None:
+        """Nothing more is to be done with this producer: whoever waits for anything is told why."""
+        self.failure = self.failure or error
+        manager = self._txn_manager
+        if manager._transaction_waiter is None:
+            manager._transaction_waiter = asyncio.get_running_loop().create_future()
+        self._message_accumulator.fail_all(error)
+        manager.fatal_error(error)
+        manager._transaction_waiter.exception()  # read, or asyncio complains when nobody waits
 
     async def _do_add_partitions_to_txn(self, tps: Any) -> Any:
         return await _AddPartitions(self, tps).do(await self._coordinator())

@@ -227,6 +227,29 @@ async def test_dropping_delivers_nothing_more_and_the_open_transaction_is_fenced
     assert [b"kept"] == await values_of(broker, place)
 
 
+async def test_dropping_ends_a_commit_that_waits(broker, make_topic, unique):
+    """Whoever waits is told at once, not at the deadline."""
+    place = Partition(await make_topic(), 0)
+    producer = broker.producer(transactional_id=unique("id"))
+    await producer.start()
+    await producer.begin()
+    await (await producer.send(place, records(b"x")))
+    send, asked, silent = producer._client.send, asyncio.Event(), asyncio.Event()
+
+    async def never_answers(node, request, **given):
+        if type(request).__name__ == "EndTxnRequest":
+            asked.set()
+            await silent.wait()
+        return await send(node, request, **given)
+
+    producer._client.send = never_answers
+    committing = asyncio.create_task(producer.commit())
+    await asked.wait()
+    await producer.drop()
+    with pytest.raises(AmbiguousError, match="closed"):
+        await committing
+
+
 async def test_dropping_right_after_the_start(broker, unique):
     producer = broker.producer(transactional_id=unique("id"))
     await producer.start()
