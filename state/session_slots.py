@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from .session_clusters import Ints, Spans
 from .slots import Accumulator, Slots, grown
 
-_BUCKETS_A_SPAN: Final = 64
+_BUCKETS_A_SPAN: Final = 16
+_BUCKET_MS_MIN: Final = 1_000  # sessions of one second are looked through together: cheaper than many small buckets
 _NO_BUCKET: Final = np.iinfo(np.int64).min
 
 
@@ -35,7 +36,7 @@ class SessionSlots:
         self._head = np.full(0, -1, np.int64)
         self._free = np.zeros(0, np.int64)
         self._closes_after_ms = closes_after_ms
-        self._bucket_ms = max(1, closes_after_ms // _BUCKETS_A_SPAN)
+        self._bucket_ms = max(_BUCKET_MS_MIN, closes_after_ms // _BUCKETS_A_SPAN)
         self._wheel: dict[int, list[Slots]] = {}
 
     def __len__(self) -> int:
@@ -143,11 +144,10 @@ class SessionSlots:
         parts = [(bucket, part) for bucket in buckets for part in self._wheel.pop(bucket)]
         slots = np.concatenate([part for _, part in parts])
         registered = np.repeat(np.array([bucket for bucket, _ in parts]), [len(part) for _, part in parts])
-        slots = np.unique(slots[self.live[slots] & (self._bucket[slots] == registered)])
+        slots = slots[self.live[slots] & (self._bucket[slots] == registered)]
         done = self.last[slots] + self._closes_after_ms <= watermark
         self._into_wheel(slots[~done], self._bucket[slots[~done]])
-        ready: Slots = slots[done]
-        return ready
+        return np.unique(slots[done])  # a slot that was used again can be registered twice
 
     def recode(self, new_of: Ints, codes_size: int) -> None:
         """The key dictionary was renewed."""

@@ -19,11 +19,12 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .keys import int_key, key_int
 from .session_clusters import Clusters, Ints, Spans, clustered, one_by_one
 from .session_slots import SessionSlots
-from .slots import Accumulator, KeyCodes, ResultRows, Slots, Values, pack, plain, unpack
+from .slots import Accumulator, KeyCodes, ResultRows, Slots, Values, distinct, pack, plain, unpack
 from .store import Changes, StoreWrite
-from .window_keys import CLOSED_KEY, end_bytes, end_of, split_keys, window_keys
+from .window_keys import CLOSED_KEY, binary_array, split_keys, window_keys
 
 _UNEMITTED: Final = 1
 _UNLOGGED: Final = 2
@@ -108,7 +109,7 @@ class SessionState:
         if not len(keys):
             return None
         codes = self._codes.codes(keys).astype(np.int64)
-        touched = np.unique(codes)
+        touched = distinct(codes, self._codes.size)
         old = self._slots.of_keys(touched, self._codes.size)
         rows = Spans(codes, times, times)
         late: NDArray[np.bool_] | None = None
@@ -178,11 +179,8 @@ class SessionState:
     def _targets(self, old: Slots, into: Ints, size: int) -> tuple[Ints, NDArray[np.bool_]]:
         """The slot of each cluster (-1: a new one), and which old sessions are merged into another's slot."""
         target = np.full(size, -1, np.int64)
-        clusters, firsts = np.unique(into, return_index=True)
-        target[clusters] = old[firsts]
-        extra = np.ones(len(old), np.bool_)
-        extra[firsts] = False
-        return target, extra
+        target[into] = old  # of several any one may win
+        return target, target[into] != old
 
     def _take_back(self, slots: Slots) -> None:
         """These sessions lose their names."""
@@ -235,7 +233,7 @@ class SessionState:
         given = due[(self._slots.flags[due] & _UNEMITTED) > 0] if changed_only else due
         rows = self._rows(given[np.argsort(self._slots.last[given], kind="stable")])
         self._remember(due, _LOGGED | _SAVED)
-        codes = np.unique(self._slots.code[due])
+        codes = distinct(self._slots.code[due], self._codes.size)
         self._slots.live[due] = False
         self._slots.unlink(codes, self._codes.size)
         self._slots.release(due)
@@ -267,7 +265,8 @@ class SessionState:
         """A name that is given is not taken back, though one before it of the same name was."""
         gone = self._joined_gone(_GIVEN)
         if gone is not None:
-            given = set(zip(keys.to_list(), starts.tolist(), strict=True))
+            maybe = np.isin(starts, gone.starts)
+            given = set(zip(keys.filter(pl.Series(maybe)).to_list(), starts[maybe].tolist(), strict=True))
             again = [name in given for name in zip(gone.keys.to_list(), gone.starts.tolist(), strict=True)]
             self._gone[_GIVEN] = [gone.taken(~np.array(again))] if not all(again) else []
 
@@ -316,7 +315,7 @@ class SessionState:
     def _closed_change(self, told: int | None) -> list[Changes]:
         if self.closed_up_to is None or self.closed_up_to == told:
             return []
-        return [Changes.of([CLOSED_KEY], [end_bytes(self.closed_up_to)])]
+        return [Changes.of([CLOSED_KEY], [int_key(self.closed_up_to)])]
 
     def restore(self, stored: Iterable[Changes], tail: Iterable[Changes]) -> None:
         saved, logged = _frame(stored), _frame(tail)
@@ -327,7 +326,7 @@ class SessionState:
         in_database = logged["key"].is_in(saved["key"].implode())
         dead = logged.filter(in_database & logged["value"].is_null())["key"]
         if len(dead):
-            starts, keys = split_keys(_binary(dead))
+            starts, keys = split_keys(binary_array(dead))
             self._gone[_SAVED].append(Gone(keys, starts, starts))
         known = _LOGGED | (_GIVEN if self._updates else 0)  # what was logged was given in the same commit
         self._load(saved.join(logged, on="key", how="anti"), known | _SAVED)
@@ -337,13 +336,13 @@ class SessionState:
 
     def _take_closed(self, frame: pl.DataFrame) -> int | None:
         found = frame.filter(pl.col("key") == CLOSED_KEY)["value"].to_list()
-        return end_of(found[0]) if found else None
+        return key_int(found[0]) if found else None
 
     def _load(self, frame: pl.DataFrame, flags: int) -> None:
         if not len(frame):
             return
-        starts, keys = split_keys(_binary(frame["key"]))
-        last, *parts = unpack(_binary(frame["value"]), self._layout)
+        starts, keys = split_keys(binary_array(frame["key"]))
+        last, *parts = unpack(binary_array(frame["value"]), self._layout)
         slots = self._slots.taken(len(starts))
         codes = self._codes.codes(keys).astype(np.int64)
         self._slots.put(slots, Spans(codes, starts, np.asarray(last)))
@@ -377,9 +376,3 @@ def _frame(changes: Iterable[Changes]) -> pl.DataFrame:
 def _one_frame(changes: Changes) -> pl.DataFrame:
     columns = {"key": changes.keys, "value": changes.values}
     return pl.DataFrame({name: pl.Series(column, dtype=pl.Binary) for name, column in columns.items()})
-
-
-def _binary(column: pl.Series) -> pa.LargeBinaryArray:
-    array = column.rechunk().to_arrow()
-    assert isinstance(array, pa.LargeBinaryArray), "polars gives its binary columns as these"
-    return array

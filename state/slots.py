@@ -38,6 +38,7 @@ Layout = tuple[np.dtype[Any] | None, ...]
 
 _SLOTS_MIN = 256
 _DEAD_CODES_MIN = 1 << 16  # below this, renewing the dictionary costs more than its memory
+_MARKS_A_ROW_MAX = 1_000
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -141,6 +142,15 @@ class FixedAccumulator:
     @property
     def size_bytes(self) -> int:
         return sum(column.nbytes for column in self.columns)
+
+
+def distinct(codes: NDArray[_Scalar], size: int) -> NDArray[np.int64]:
+    """The different ones, ascending, all below `size`. (`np.unique` takes 0.3 us a row, marking them 0.003.)"""
+    if len(codes) * _MARKS_A_ROW_MAX < size:
+        return np.unique(codes).astype(np.int64)
+    marks = np.zeros(size, np.bool_)
+    marks[codes] = True
+    return np.flatnonzero(marks)
 
 
 class KeyCodes:

@@ -1,42 +1,35 @@
-"""The bytes of a window's key: its end first, so that ascending bytes are ascending time, then the key's text."""
+"""The keys of windows and sessions in a store: a time first, so that ascending bytes are ascending time, then the key's text."""
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .slots import fixed_bytes, joined_bytes
+from . import keys as order_preserving
 
 CLOSED_KEY: Final = b"\x00closed"
 """Where "closed up to" is kept: seven bytes, shorter than any window's key."""
 
-_SIGN: Final = np.uint64(1 << 63)
+WINDOW_KEY_BYTES_MIN: Final = 8
 
 
-def end_bytes(end: int) -> bytes:
-    """Big-endian with the sign flipped: bytes ascend as the numbers do."""
-    return (end + (1 << 63)).to_bytes(8, "big")
-
-
-def end_of(data: bytes) -> int:
-    """The inverse of `end_bytes`."""
-    return int.from_bytes(data[:8], "big") - (1 << 63)
-
-
-def window_keys(ends: NDArray[np.int64], keys: pl.Series) -> pa.LargeBinaryArray:
-    """A window's key of each end and key text."""
-    flipped = ends.view(np.uint64) ^ _SIGN
-    texts = cast(pa.LargeBinaryArray, keys.cast(pl.Binary).to_arrow())
-    return joined_bytes([fixed_bytes([flipped.byteswap()]), texts])
+def window_keys(times: NDArray[np.int64], texts: pl.Series) -> pa.LargeBinaryArray:
+    """A key of each time and key text."""
+    return order_preserving.window_keys(times, binary_array(texts.cast(pl.Binary)))
 
 
 def split_keys(keys: pa.LargeBinaryArray) -> tuple[NDArray[np.int64], pl.Series]:
-    """The inverse of `window_keys`: ends and key texts. Every key has eight bytes or more."""
-    column = pl.Series("key", keys, dtype=pl.Binary)
-    heads = b"".join(column.bin.slice(0, 8).to_list())
-    ends = (np.frombuffer(heads, ">u8").astype(np.uint64) ^ _SIGN).view(np.int64)
-    return ends, column.bin.slice(8).cast(pl.String)
+    """The inverse of `window_keys`: times and key texts."""
+    times, texts = order_preserving.split_window_keys(keys)
+    return times, pl.Series("key", texts, dtype=pl.Binary).cast(pl.String)
+
+
+def binary_array(column: pl.Series) -> pa.LargeBinaryArray:
+    """A Binary column as Arrow's."""
+    array = column.rechunk().to_arrow()
+    assert isinstance(array, pa.LargeBinaryArray), "polars gives its binary columns as these"
+    return array

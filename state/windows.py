@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, Values, grown, pack, plain, unpack
+from .keys import int_key, key_int
+from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, Values, distinct, grown, pack, plain, unpack
 from .store import Changes, KeyRange, StoreWrite
-from .window_keys import CLOSED_KEY, end_bytes, end_of, split_keys, window_keys
+from .window_keys import CLOSED_KEY, WINDOW_KEY_BYTES_MIN, split_keys, window_keys
 
 _UNEMITTED: Final = 1
 _UNLOGGED: Final = 2
@@ -55,7 +56,7 @@ class Window:
         self._slot_of = grown(self._slot_of, codes_size, -1)
         slots: Slots = self._slot_of[codes]
         if len(slots) and slots.min() < 0:
-            self._open(np.unique(codes[slots < 0]))
+            self._open(distinct(codes[slots < 0], codes_size))
             slots = self._slot_of[codes]
         return slots
 
@@ -233,7 +234,7 @@ class WindowState:
 
     def _dead(self, first: int, last: int) -> None:
         """Windows that end in between are closed, and in the database. Nothing that is open lies between closed ones."""
-        start, stop = end_bytes(first), end_bytes(last + 1)
+        start, stop = int_key(first), int_key(last + 1)
         if self._dead_in_database is not None:
             start = min(start, self._dead_in_database.start)
             stop = max(stop, self._dead_in_database.stop or stop)
@@ -273,7 +274,7 @@ class WindowState:
     def _closed_change(self, told: int | None) -> list[Changes]:
         if self.closed_up_to is None or self.closed_up_to == told:
             return []
-        return [Changes.of([CLOSED_KEY], [end_bytes(self.closed_up_to)])]
+        return [Changes.of([CLOSED_KEY], [int_key(self.closed_up_to)])]
 
     def _puts(self, chosen: Chosen) -> list[Changes]:
         chosen = [entry for entry in chosen if len(entry[2])]
@@ -303,9 +304,9 @@ class WindowState:
 
     def _apply(self, changes: Changes, flags: int, *, in_database: bool) -> None:
         keys, values = changes.keys, changes.values
-        for row in np.flatnonzero(lengths(keys) < len(end_bytes(0))).tolist():
-            self._raise_closed(end_of(values[row].as_py()))
-        is_window = lengths(keys) >= len(end_bytes(0))
+        for row in np.flatnonzero(lengths(keys) < WINDOW_KEY_BYTES_MIN).tolist():
+            self._raise_closed(key_int(values[row].as_py()))
+        is_window = lengths(keys) >= WINDOW_KEY_BYTES_MIN
         deleted = is_window & np.asarray(values.is_null())
         if deleted.any():
             # Only closing deletes, and it deletes windows whole.

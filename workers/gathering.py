@@ -165,6 +165,10 @@ class ResultWriter:
         columns += [pl.Series(WINDOW_START, starts), pl.Series(WINDOW_END, rows.ends)]
         names = self.schema.names[len(columns) :]
         columns += [result.alias(name) for name, result in zip(names, rows.results, strict=True)]
-        frame = pl.DataFrame(columns)
-        constants = pl.lit(passed_on, pl.Int64).alias(BEFORE), pl.lit(-1, pl.Int64).alias(OFFSET)
-        return frame.with_columns((pl.col(WINDOW_END) - 1).alias(TIME), *constants)
+        size = len(starts)
+        columns += [
+            pl.Series(TIME, rows.ends - 1),
+            pl.Series(BEFORE, np.full(size, passed_on)),
+            pl.Series(OFFSET, np.full(size, -1)),
+        ]
+        return pl.DataFrame(columns)
