@@ -8,8 +8,8 @@ is one WriteBatch, which RocksDB makes atomic over column families. A larger one
 in such batches, the meta entries in the last. The write-ahead log stays on; it is synced once a write, by `flush_wal`,
 which lets other threads run (a synced `write` does not). Why so: docs/decisions/0008-checkpoints-in-batches.md
 
-A write that RocksDB refused after the journal took it (the disk filled up just then) has happened, as far as whoever opens
-the database next is concerned: it is applied first thing. It is never half there.
+Where RocksDB refuses a write that the journal took (the disk filled up just then), the database is closed: whoever opens it
+next applies the write first thing. Nobody ever sees the half of it.
 
 What it does not do: hold uncommitted state, serve two threads at once, transactions, merge operators, compaction filters.
 """
@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 import rocksdict
 
@@ -117,26 +118,45 @@ class RocksStore:
         with self._database.translated():
             cursor = self._family.iter(options)
             cursor.seek(keys.start)
-        return self._chunks(cursor, chunk_rows_max)
-
-    def _chunks(self, cursor: rocksdict.RdictIter, rows_max: int) -> Iterator[Changes]:
-        while cursor.valid():
-            found: list[bytes] = []
-            values: list[bytes | None] = []
-            size = 0
-            with self._database.translated():
-                while cursor.valid() and len(found) < rows_max and size < SCAN_BYTES_MAX:
-                    found.append(cursor.key())
-                    values.append(cursor.value())
-                    size += len(values[-1] or b"")
-                    cursor.next()
-            yield Changes.of(found, values)
-        with self._database.translated():
-            cursor.status()  # raises what ended it early
+        return self._database.opened(_Scan(self._database, cursor, chunk_rows_max))
 
     @property
     def _family(self) -> rocksdict.Rdict:
         return self._database.family(self._name)
+
+
+class _Scan:
+    """Chunks of a scan. A cursor keeps RocksDB open whatever else is closed, so the database ends those that are left."""
+
+    def __init__(self, database: RocksDatabase, cursor: rocksdict.RdictIter, rows_max: int) -> None:
+        self._database = database
+        self._cursor: rocksdict.RdictIter | None = cursor
+        self._rows_max = rows_max
+
+    def __iter__(self) -> Iterator[Changes]:
+        return self
+
+    def __next__(self) -> Changes:
+        cursor = self._cursor
+        if cursor is None:
+            raise StateError("the database was closed while a scan of it was under way")
+        keys: list[bytes] = []
+        values: list[bytes | None] = []
+        size = 0
+        with self._database.translated():
+            while cursor.valid() and len(keys) < self._rows_max and size < SCAN_BYTES_MAX:
+                keys.append(cursor.key())
+                values.append(cursor.value())
+                size += len(values[-1] or b"")
+                cursor.next()
+            if not keys:
+                cursor.status()  # raises what ended it early
+        if not keys:
+            raise StopIteration
+        return Changes.of(keys, values)
+
+    def end(self) -> None:
+        self._cursor = None
 
 
 class RocksDatabase:
@@ -149,6 +169,7 @@ class RocksDatabase:
         self._folder = folder
         self._shared = shared
         self._files = folder / "rocksdb"
+        self._scans: WeakSet[_Scan] = WeakSet()
         self._open()
 
     def _open(self) -> None:
@@ -192,13 +213,18 @@ class RocksDatabase:
             return value
 
     def write(self, stores: Mapping[str, StoreWrite], meta: Mapping[str, bytes | None]) -> None:
-        with self.translated():
-            large = _is_large(stores)
-            if large:
-                self._journal.put(stores, meta)
+        if not _is_large(stores):
             self._apply(stores, meta)
-            if large:
-                self._journal.done()
+            return
+        with self.translated():
+            self._journal.put(stores, meta)
+        try:
+            self._apply(stores, meta)
+        except StateError:
+            self.close()  # nobody may read the half of it; the next opening applies it
+            raise
+        with self.translated():
+            self._journal.done()
 
     def clear(self) -> None:
         """The files are moved away in one step; whoever opens the folder next (we do) finishes what is left of it."""
@@ -207,7 +233,14 @@ class RocksDatabase:
             self._files.rename(self._cleared)
         self._open()
 
+    def opened(self, scan: _Scan) -> _Scan:
+        """For the stores of this module: remembered until it is let go of."""
+        self._scans.add(scan)
+        return scan
+
     def close(self) -> None:
+        for scan in list(self._scans):
+            scan.end()
         for family in self._families.values():
             family.close()
         self._families = {}

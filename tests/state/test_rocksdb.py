@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import rocksdict
 from millstream.state.errors import CorruptStoreError, DiskError, LockedError, StateError
 from millstream.state.settings import StateSettings
 from millstream.state.store import Changes, KeyRange, StoreWrite
+from millstream.state.stores import rocksdb
 from millstream.state.stores.rocksdb import BATCH_KEYS_MAX, RocksDatabase, RocksShared
 
 MIB = 1 << 20
@@ -107,6 +109,7 @@ def test_a_killed_process_loses_nothing_that_write_returned_for(tmp_path: Path) 
 import os
 from pathlib import Path
 from millstream.state.store import Changes, StoreWrite
+from millstream.state.stores import rocksdb
 from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 database = RocksDatabase(Path({str(tmp_path)!r}), RocksShared())
 database.write({{"a": StoreWrite([Changes.of([b"k"], [b"v"])])}}, {{"input": b"7"}})
@@ -150,6 +153,7 @@ import resource
 from pathlib import Path
 from millstream.state.errors import DiskError
 from millstream.state.store import Changes, StoreWrite
+from millstream.state.stores import rocksdb
 from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 database = RocksDatabase(Path({str(tmp_path)!r}), RocksShared())
 keys = [b"%06d" % n for n in range({rows})]
@@ -186,6 +190,30 @@ def test_a_journal_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch:
     database.close()
 
 
+def test_a_disk_that_fills_up_half_way_shows_nobody_the_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal took the write, RocksDB the first batches of it: closed, and whole when it is opened again."""
+    database = opened(tmp_path)
+    database.write({"a": all_keys(b"old"), "b": all_keys(b"old")}, {"input": b"old"})
+    written = rocksdb._Batches.write
+    calls: list[int] = []
+
+    def full(batches: rocksdb._Batches) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Exception("IO error: No space left on device: While appending to file")
+        written(batches)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rocksdb._Batches, "write", full)
+        with pytest.raises(DiskError, match="No space left on device"):
+            database.write({"a": all_keys(b"new"), "b": all_keys(b"new")}, {"input": b"new"})
+    with pytest.raises(StateError, match="the database is closed"):
+        database.meta("input")
+    database = opened(tmp_path)
+    assert (values(database), database.meta("input")) == ({b"new"}, b"new")
+    database.close()
+
+
 def test_a_database_has_one_owner(tmp_path: Path) -> None:
     database = opened(tmp_path)
     with pytest.raises(LockedError, match="stop the other process"):
@@ -205,6 +233,30 @@ def test_a_crash_while_clearing_leaves_nothing(tmp_path: Path) -> None:
     assert (database.store_names(), database.meta("input")) == ([], None)
     assert not (tmp_path / "rocksdb.cleared").exists()
     database.close()
+
+
+def test_a_scan_under_way_does_not_keep_the_database_open(tmp_path: Path) -> None:
+    """A restore that failed half way may still hold one; the database can be opened again at once."""
+    database = opened(tmp_path)
+    database.write({"a": all_keys(b"v")}, {})
+    chunks = database.store("a").scan()
+    next(chunks)
+    database.close()
+    again = opened(tmp_path)
+    with pytest.raises(StateError, match="closed while a scan"):
+        next(chunks)
+    again.close()
+
+
+def test_it_may_go_from_thread_to_thread(tmp_path: Path) -> None:
+    """One at a time: a task's work runs in whichever thread of the pool is free."""
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        database = first.submit(opened, tmp_path).result()
+        second.submit(database.write, {"a": all_keys(b"v")}, {}).result()
+        chunks = first.submit(database.store("a").scan).result()
+        sizes = [len(pool.submit(next, chunks, ()).result()) for pool in (second, first, second, first)]
+        second.submit(database.close).result()
+    assert sizes == [BATCH_KEYS_MAX] * 3 + [0]
 
 
 def test_a_closed_database_says_so(tmp_path: Path) -> None:
