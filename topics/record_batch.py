@@ -193,22 +193,25 @@ def _body(
         numbers, sizes = _varints(_zigzag(lengths))
         parts += [numbers, column]
         length = length + sizes + lengths.clip(min=0)
-    if headers is None:
-        parts.append(pa.scalar(_NO_HEADERS, _BINARY))
-        length = length + 1
-    else:
-        parts.append(headers)
-        length = length + _lengths(headers)
-    prefix, _ = _varints(_zigzag(length))
-    joined = _join(prefix, *parts)
-    ends = np.frombuffer(joined.buffers()[1], np.int64)
-    return memoryview(joined.buffers()[2])[ends[joined.offset] : ends[joined.offset + count]].tobytes()
+    if headers is not None:
+        return _bytes_of(_join(_varints(_zigzag(length + _lengths(headers)))[0], *parts, headers)).tobytes()
+    # Each part of a join costs 0.01 us a record: the "no headers" that ends a record is written before the next instead.
+    joined = _bytes_of(_join(_after_no_headers(_zigzag(length + 1)), *parts))
+    return b"".join([joined[1:], _NO_HEADERS])
+
+
+def _bytes_of(column: Any) -> memoryview:
+    ends = np.frombuffer(column.buffers()[1], np.int64)
+    return memoryview(column.buffers()[2])[ends[column.offset] : ends[column.offset + len(column)]]
 
 
 def _join(*parts: Any) -> Any:
     """Row by row; a scalar is the same in each row, a null is nothing."""
     join: Any = pc.binary_join_element_wise  # the stubs know no mixture of arrays and scalars
-    return join(*parts, pa.scalar(b"", _BINARY), null_handling="replace", null_replacement=b"")
+    nothing = pa.scalar(b"", _BINARY)
+    if any(isinstance(part, pa.Array) and part.null_count for part in parts):
+        return join(*parts, nothing, null_handling="replace", null_replacement=b"")
+    return join(*parts, nothing)
 
 
 def _stamps_and_offsets(times: NDArray[np.int64], count: int) -> tuple[list[Any], NDArray[np.int64]]:
@@ -242,6 +245,18 @@ def _varints(numbers: NDArray[np.uint64]) -> tuple[pa.LargeBinaryArray, NDArray[
         taken: Any = table.take(pa.array(index))  # type: ignore[arg-type]
         return taken, sizes[index]
     return _write_varints(numbers)
+
+
+def _after_no_headers(numbers: NDArray[np.uint64]) -> Any:
+    """The varints, each behind an empty list of headers."""
+    if numbers.max(initial=0) < _TABLE_SIZE:
+        return _after_no_headers_table().take(pa.array(numbers.view(np.int64)))
+    return _join(pa.scalar(_NO_HEADERS, _BINARY), _write_varints(numbers)[0])
+
+
+@cache
+def _after_no_headers_table() -> Any:
+    return _join(pa.scalar(_NO_HEADERS, _BINARY), _varint_table()[0])
 
 
 @cache
