@@ -58,6 +58,8 @@ class Member:
     user_data: bytes = b""
     joined: bool = False
     share: frozenset[Partition] = frozenset()
+    heard_of: int = -1
+    """The newest generation whose share it was told."""
     session: Timer | None = None
 
 
@@ -96,7 +98,7 @@ class Group:
         else:
             self._take_place(old, member)
             if self._joining is None and old.topics == topics:
-                client.share(member.share, self.generation)
+                self._tell_share(member)
                 return member
         member.joined = True
         self.rebalance()
@@ -106,6 +108,10 @@ class Group:
         """A member has given up what it had. False: it is none any more."""
         if self.members.get(member.member_id) is not member:
             return False
+        if self._joining is None:
+            if member.heard_of != self.generation:
+                self._tell_share(member)  # a static member that came too late: its place was kept
+            return True
         member.user_data = member.assignor.user_data()
         member.joined = True
         self._complete_if_all_joined()
@@ -199,7 +205,11 @@ class Group:
             came, member.joined = member.joined, False
             member.share = frozenset(shares.get(member.member_id, ()))
             if came:
-                member.client.share(member.share, self.generation)
+                self._tell_share(member)
+
+    def _tell_share(self, member: Member) -> None:
+        member.heard_of = self.generation
+        member.client.share(member.share, self.generation)
 
     def _assigned(self, members: Sequence[Member]) -> Mapping[str, Sequence[Partition]]:
         leader = next((member for member in members if member.joined), members[0])
