@@ -18,13 +18,14 @@ def number_type(column_type: pl.DataType) -> np.dtype[Any] | None:
         return np.dtype(np.uint8)
     if column_type.is_float():
         return np.dtype(np.float64)
-    if column_type.is_unsigned_integer():
+    if isinstance(column_type, pl.UInt64):
         return np.dtype(np.uint64)
-    if column_type.is_signed_integer() and not isinstance(column_type, pl.Int128):
+    if column_type.is_integer() and not isinstance(column_type, _WIDE):
         return np.dtype(np.int64)
     return np.dtype(np.int64) if column_type.is_temporal() else None
 
 
+_WIDE = (pl.Int128, pl.UInt128)
 _POLARS = {
     np.dtype(np.uint8): pl.UInt8(),
     np.dtype(np.float64): pl.Float64(),
