@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -13,6 +14,17 @@ from .document import Metadata
 from .index import Bitmap
 
 Names = Mapping[str, Any]
+
+_TESTS_MAX: Final = 32
+_ASSIGNED_MAX: Final = 200_000
+
+
+@dataclass(slots=True)
+class _Tested:
+    """A test's outcome by id, and how many assignments of ids it has seen."""
+
+    passes: Bitmap
+    seen: int = 0
 
 
 class MetadataTable:
@@ -25,6 +37,9 @@ class MetadataTable:
         self._keys: dict[int, bytes] = {}
         self._free: list[int] = []
         self._of_number = np.full(256, -1, np.int64)
+        self._assigned: list[int] = []
+        """Ids in the order they were given, again and again: what a test has not seen yet is at the end."""
+        self._tested: OrderedDict[str, _Tested] = OrderedDict()
 
     def __len__(self) -> int:
         """Distinct ones."""
@@ -51,12 +66,20 @@ class MetadataTable:
             del self._users[held], self._names[held], self._ids[self._keys.pop(held)]
             self._free.append(held)
 
-    def bitmap(self, test: Callable[[Names], bool]) -> Bitmap:
-        """Which numbers pass."""
-        passes = np.zeros(1 + max(self._names, default=0), np.bool_)
-        for held, names in self._names.items():
-            passes[held] = test(names)
-        bitmap: Bitmap = passes[self._of_number] & (self._of_number >= 0)
+    def bitmap(self, name: str, test: Callable[[Names], bool]) -> Bitmap:
+        """Which numbers pass. `name` stands for the test: asked again, it is tried on what is new only (the last 32 are kept)."""
+        tested = self._tested.pop(name, None) or _Tested(np.zeros(0, np.bool_))
+        self._tested[name] = tested
+        if len(self._tested) > _TESTS_MAX:
+            self._tested.popitem(last=False)
+        size = len(self._names) + len(self._free)
+        if len(tested.passes) < size:
+            tested.passes = np.concatenate([tested.passes, np.zeros(size, np.bool_)])
+        for held in self._assigned[tested.seen :]:
+            names = self._names.get(held)
+            tested.passes[held] = names is not None and test(names)
+        tested.seen = len(self._assigned)
+        bitmap: Bitmap = np.append(tested.passes, False)[self._of_number]  # -1, no such number, is the last
         return bitmap
 
     def _held(self, document: str, metadata: Metadata) -> int:
@@ -65,4 +88,12 @@ class MetadataTable:
             held = self._free.pop() if self._free else len(self._names)
             self._ids[key], self._keys[held] = held, key
             self._names[held] = {"uri": document, **metadata}
+            self._assign(held)
         return self._ids[key]
+
+    def _assign(self, held: int) -> None:
+        if len(self._assigned) >= max(_ASSIGNED_MAX, 4 * len(self._names)):
+            self._assigned = list(self._names)
+            self._tested.clear()
+        else:
+            self._assigned.append(held)

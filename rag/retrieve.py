@@ -11,7 +11,7 @@ fusion .949 / .529, s1 .947 / .553. From a few chunks sigma cannot be known; it 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,14 +70,14 @@ class Retriever:
         return self._sigma
 
     def _allowed(self, wanted: Wanted) -> Bitmap | None:
-        tests: list[Callable[[Mapping[str, Any]], bool]] = []
-        if wanted.filter is not None:
-            tests.append(wanted.filter.matches)
-        if wanted.tenant is not None:
-            tests.append(lambda names: names.get("tenant") == wanted.tenant)
-        if not tests:
+        chosen, tenant = wanted.filter, wanted.tenant
+        if chosen is None and tenant is None:
             return None
-        return self.view.metadata.bitmap(lambda names: all(test(names) for test in tests))
+
+        def test(names: Mapping[str, Any]) -> bool:
+            return (tenant is None or names.get("tenant") == tenant) and (chosen is None or chosen.matches(names))
+
+        return self.view.metadata.bitmap(f"{tenant!r} {chosen!r}", test)
 
     def _pool(self, wanted: Wanted, allowed: Bitmap | None) -> tuple[Numbers, Vector, NDArray[np.float32]]:
         pool = max(self._settings.pool_chunks, wanted.k)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from millstream.rag.document import Chunk, chunk_ids
 from millstream.rag.embedders.hashing import Hashing
 from millstream.rag.filter import Filter
+from millstream.rag.indexes.exact import Exact
 from millstream.rag.metadata_table import MetadataTable
 from millstream.rag.parse_job import Part
 from millstream.rag.retrieve import Retriever, Wanted, estimated_sigma
@@ -211,7 +214,33 @@ def test_metadata_is_held_once() -> None:
     table.drop(5_000)
     table.put(1, "d9", {"x": 2})
     assert len(table) == 3
-    assert table.bitmap(lambda names: names["uri"] == "d9").nonzero()[0].tolist() == [1]
+    assert table.bitmap("d9", lambda names: names["uri"] == "d9").nonzero()[0].tolist() == [1]
+
+
+def test_a_test_asked_again_is_tried_on_what_is_new() -> None:
+    """And on an id that was given to something else meanwhile."""
+    table, tried = MetadataTable(), []
+
+    def is_even(names: Mapping[str, Any]) -> bool:
+        tried.append(names["x"])
+        return bool(names["x"] % 2 == 0)
+
+    for number in range(4):
+        table.put(number, "d", {"x": number})
+    assert table.bitmap("even", is_even).nonzero()[0].tolist() == [0, 2]
+    table.put(2, "d", {"x": 5})
+    table.drop(0)
+    table.put(300, "d", {"x": 6})
+    assert table.bitmap("even", is_even).nonzero()[0].tolist() == [300]
+    assert tried == [0, 1, 2, 3, 5, 6]
+
+
+def test_the_memory_of_tests_is_bounded() -> None:
+    table = MetadataTable()
+    for turn in range(1_000):
+        table.put(0, "d", {"x": turn})
+        assert table.bitmap(f"test {turn}", lambda names, turn=turn: names["x"] == turn)[0]  # type: ignore[misc]
+    assert len(table._tested) == 32
 
 
 def test_rare_words_lift_a_chunk(vectors: np.ndarray) -> None:
@@ -224,8 +253,6 @@ def test_rare_words_lift_a_chunk(vectors: np.ndarray) -> None:
 
 
 def test_sigma_leans_on_the_usual_value_while_there_is_little() -> None:
-    from millstream.rag.indexes.exact import Exact
-
     index = Exact(64)
     assert estimated_sigma(index, np.zeros(0, np.int64)) == 0.105
     rows = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
