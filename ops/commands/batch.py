@@ -30,6 +30,7 @@ def batch(
 ) -> None:
     """Run an app over files, to their end, with no broker. Every window closes; the results are those of a streaming run."""
     from ...workers.batch_run import run_batch
+    from ...workers.graph import Source
     from ...workers.instrument import Remembered
     from ..errors import InputError
     from ..load import load_app
@@ -37,7 +38,13 @@ def batch(
     if form not in {"jsonl", "parquet"}:
         raise InputError(f"--format {form!r}: expected jsonl or parquet")
     counts = Remembered()
-    results = run_batch(load_app(target), _files(inputs), instrument=counts)
+    loaded, files = load_app(target), _files(inputs)
+    for source in loaded.graph:
+        if isinstance(source, Source) and source.topic.event_time is None:
+            raise InputError(
+                f"topic {source.topic.name!r} declares no event_time, and a file has no record timestamps; declare one"
+            )
+    results = run_batch(loaded, files, instrument=counts)
     try:
         output.mkdir(parents=True, exist_ok=True)
         for topic, frame in results.items():

@@ -127,7 +127,7 @@ def _across(outline: Outline, columns: Mapping[str, int]) -> tuple[list[float], 
     """Left edge and width of each column."""
     widths = [float(WIDTH_MIN)] * (max(columns.values(), default=0) + 1)
     for box in outline.boxes:
-        wanted = CHARACTER * max(len(box.name), len(box.what)) + 28
+        wanted = CHARACTER * max(len(box.name), len(box.shown)) + 28
         widths[columns[box.id]] = min(WIDTH_MAX, max(widths[columns[box.id]], wanted))
     xs, x = [], float(MARGIN)
     for width in widths:

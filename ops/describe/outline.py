@@ -32,6 +32,11 @@ class Box:
     sub: str = ""
     """The sub-topology a step runs in; of a topic the one that reads it first, else that writes it."""
 
+    @property
+    def shown(self) -> str:
+        """The second line in the picture."""
+        return f"{self.what}, keeps state" if self.stores else self.what
+
 
 @dataclass(frozen=True, slots=True)
 class Outline:

@@ -73,9 +73,8 @@ def _box(placed: Placed) -> Iterator[str]:
         f'rx="{4 if box.kind == "step" else placed.height / 2:g}"/>'
     )
     yield f'<text x="{middle:g}" y="{placed.y + 22:g}" text-anchor="middle">{escape(_cut(box.name, placed.width))}</text>'
-    what = f"{box.what}, keeps state" if box.stores else box.what
     style = "state" if box.stores else "soft"
-    yield f'<text class="{style}" x="{middle:g}" y="{placed.y + 40:g}" text-anchor="middle">{escape(_cut(what, placed.width))}</text>'
+    yield f'<text class="{style}" x="{middle:g}" y="{placed.y + 40:g}" text-anchor="middle">{escape(_cut(box.shown, placed.width))}</text>'
     yield "</g>"
 
 

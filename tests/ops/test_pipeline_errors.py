@@ -77,7 +77,7 @@ grace: 5s, emit      | emit                 | 16: emit="final" needs grace=, as 
 emit: final          | emit: finally        | 16: 'emit': expected one of update, final, got 'finally'; did you mean 'final'?
 aggregate:           | agregate:            | 17: 'agregate' is not a key of a stream; did you mean 'aggregate'?
 sum(price)           | sum(prise)           | 17: 'total': no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts
-sum(price)           | sum(page)            | 17: sum takes integers up to 64 bits with a sign, and floats, got a column of String
+sum(price)           | sum(page)            | 17: window tumbling 10s, total=sum(page): sum takes integers up to 64 bits with a sign, and floats, got a column of String
 sum(price)           | smu(price)           | 17: no reducer 'smu'; did you mean 'sum'? Reducers: collect, count, count_distinct, first, last, max, mean, min, sum
 sum(price)           | price                | 17: 'price' is not a reducer; write name(column), as in sum(price), or count()
 to: totals           | to: "a b"            | 18: topic 'a b': a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'
