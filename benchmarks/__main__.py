@@ -48,7 +48,7 @@ def _cpu_model() -> str:
 
 
 async def produce(bootstrap: str, clicks: Clicks) -> None:
-    broker = KafkaBroker({"bootstrap.servers": bootstrap})
+    broker = KafkaBroker({"bootstrap.servers": bootstrap, "compression.type": "lz4"})
     await broker.start()
     await clicks.produce(broker, "clicks")
     await broker.stop()

@@ -353,6 +353,7 @@ class Worker:
         if self._around is None:
             raise InvariantError("an instruction came before the worker was ready")
         runtime = self._runtimes.setdefault(shard, ShardRuntime(shard, self._around))
+        log.debug("shard %d: %s", shard, type(instruction).__name__)
         try:
             return await runtime.perform(instruction)
         except FencedError as error:
