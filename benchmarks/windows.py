@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from millstream.topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.schema import Schema
-from millstream.workers.operator import Operator
+from millstream.workers.operators.session_aggregate import SessionAggregate
+from millstream.workers.operators.window_aggregate import WindowAggregate
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
 from millstream.workers.window import Window
@@ -51,13 +54,16 @@ def batches(rows: int, batch_rows: int, keys: int, out_of_order_ms: int = 2_000)
     return made
 
 
+Result = TypeVar("Result")
+
+
 class Stopwatch:
     """CPU time by part."""
 
     def __init__(self) -> None:
         self.parts: dict[str, float] = {}
 
-    def __call__(self, part: str, work: Callable[[], object]) -> object:
+    def __call__(self, part: str, work: Callable[[], Result]) -> Result:
         began = time.process_time()
         result = work()
         self.parts[part] = self.parts.get(part, 0.0) + time.process_time() - began
@@ -66,14 +72,15 @@ class Stopwatch:
 
 def measure(title: str, window: Window, given: list[Batch], commit_every: int) -> None:
     step = window.aggregate(("user",), (("n", Count()), ("total", Sum("price"))), 0, "update")
-    operator: Operator = step.build([SCHEMA])
+    assert isinstance(step, WindowAggregate | SessionAggregate)
+    operator = step.build([SCHEMA])
     operator.open(Nobody(), MIN_TIME)
-    (state,) = operator.states
+    state = operator.state
     watch, changed, given_rows, rows = Stopwatch(), 0, 0, 0
     for number, batch in enumerate(given, 1):
         rows += len(batch)
-        watch("process", lambda batch=batch: operator.process(batch, 0))
-        emits = [*watch("advance", lambda batch=batch: operator.advance(int(batch.before[-1])))]
+        watch("process", partial(operator.process, batch, 0))
+        emits = [*watch("advance", partial(operator.advance, int(batch.before[-1])))]
         if number % commit_every == 0:
             emits += watch("flush", operator.flush)
             changed += sum(map(len, watch("state bytes", state.take_changes)))
@@ -90,11 +97,11 @@ def main() -> None:
     large = batches(2_000_000, 50_000, 10_000)
     measure("tumbling, 10,000 keys, batches of 50,000", tumbling(WINDOW_MS), large, 4)
     measure("hopping size 10s hop 2s", hopping(WINDOW_MS, 2_000), large[:10], 4)
-    measure("session gap 50ms", session(50), large[:10], 4)
+    measure("session gap 1s", session(1_000), large[:10], 4)
     measure("tumbling, 1,000,000 keys", tumbling(WINDOW_MS), batches(2_000_000, 50_000, 1_000_000), 4)
     small = batches(100_000, 200, 10_000)
     measure("tumbling, batches of 200", tumbling(WINDOW_MS), small, 100)
-    measure("session gap 50ms, batches of 200", session(50), small, 100)
+    measure("session gap 1s, batches of 200", session(1_000), small, 100)
 
 
 if __name__ == "__main__":

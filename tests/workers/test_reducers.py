@@ -18,6 +18,7 @@ from millstream.state.slots import pack, plain, unpack
 from millstream.topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.schema import Schema
 from millstream.workers.errors import PlanError
+from millstream.workers.operators.window_aggregate import WindowAggregate
 from millstream.workers.reducer import describe_reducer, parse_reducer, reducer_named, reducer_names
 from millstream.workers.windows.tumbling import tumbling
 from tests.oracles.windows import REDUCERS
@@ -141,9 +142,7 @@ def test_order_is_event_time_then_arrival(text, times, expected, as_text):
 def test_an_integer_sum_beyond_64_bits_is_a_rejected_row_and_never_wraps(total):
     """The other keys of the window are given; the sum goes on exactly, and is given again once it fits."""
     schema = Schema.of({"user": "string", "x": "int"})
-    step = tumbling(10).aggregate(
-        ("user",), (("n", parse_reducer("count()")), ("s", parse_reducer("sum(x)"))), 0, "update"
-    )
+    step = WindowAggregate(tumbling(10), ("user",), (("n", parse_reducer("count()")), ("s", parse_reducer("sum(x)"))))
     operator, context = step.build([schema]), Counts()
     operator.open(context, MIN_TIME)
 

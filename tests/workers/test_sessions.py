@@ -14,8 +14,7 @@ from millstream.state.session_clusters import Spans, clustered
 from millstream.topics.batch import BEFORE, DELETED, MAX_TIME, MIN_TIME, OFFSET, TIME
 from millstream.topics.schema import Schema
 from millstream.workers.errors import PlanError
-from millstream.workers.operator import Operator
-from millstream.workers.operators.session_aggregate import SessionAggregate
+from millstream.workers.operators.session_aggregate import SessionAggregate, SessionOperator
 from millstream.workers.reducer import parse_reducer
 from millstream.workers.windows.session import session
 from tests.workers.window_run import Counts, Event, WindowRun, batch_of
@@ -24,7 +23,7 @@ SCHEMA = Schema.of({"user": "string"})
 COUNT = (("n", parse_reducer("count()")),)
 
 
-def opened(gap=10, grace_ms=0, emit="final") -> tuple[Operator, Counts]:
+def opened(gap=10, grace_ms=0, emit="final") -> tuple[SessionOperator, Counts]:
     operator, context = SessionAggregate(gap, ("user",), COUNT, grace_ms, emit).build([SCHEMA]), Counts()
     operator.open(context, MIN_TIME)
     return operator, context
@@ -164,7 +163,7 @@ def test_updates_upsert_what_changed_and_take_back_names_that_are_no_more(commit
 def test_changelog_and_database_follow_the_names():
     """A name that is gone is deleted where it is known, and only there."""
     operator, _ = opened(emit="update")
-    (state,) = operator.states
+    state = operator.state
 
     def keys(changes):
         return [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream.state.sessions import SessionState
 from millstream.topics.batch import BEFORE, DELETED, MIN_TIME, TIME
 from millstream.topics.schema import Schema
 from millstream.workers.operators.session_aggregate import SessionAggregate
@@ -119,7 +120,8 @@ def _check_nothing_left(run: WindowRun) -> None:
     run.disk.write(run.state.take_checkpoint(), 0)
     assert set(run.disk.entries) == {b"\x00closed"}
     assert run.state.take_changes() == []
-    assert run.state.sessions_open == 0  # type: ignore[attr-defined]
+    assert isinstance(run.state, SessionState)
+    assert run.state.sessions_open == 0
 
 
 SEEDS, TEXTS = st.integers(0, 1 << 40), st.sampled_from([OF_NUMBERS, OF_TEXTS])

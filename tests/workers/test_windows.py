@@ -11,8 +11,7 @@ from millstream.topics.batch import BEFORE, DELETED, MAX_TIME, MIN_TIME, OFFSET,
 from millstream.topics.errors import ConfigurationError
 from millstream.topics.schema import Schema
 from millstream.workers.errors import PlanError
-from millstream.workers.operator import Operator
-from millstream.workers.operators.window_aggregate import WindowAggregate
+from millstream.workers.operators.window_aggregate import WindowAggregate, WindowOperator
 from millstream.workers.reducer import parse_reducer
 from millstream.workers.windows.hopping import hopping
 from millstream.workers.windows.sliding import sliding
@@ -24,7 +23,9 @@ SCHEMA = Schema.of({"user": "string", "n": "int"})
 COUNT = (("n", parse_reducer("count()")),)
 
 
-def opened(window, grace_ms=0, emit="update", by=("user",), schema=SCHEMA, aggregates=COUNT) -> tuple[Operator, Counts]:
+def opened(
+    window, grace_ms=0, emit="update", by=("user",), schema=SCHEMA, aggregates=COUNT
+) -> tuple[WindowOperator, Counts]:
     operator, context = WindowAggregate(window, by, aggregates, grace_ms, emit).build([schema]), Counts()
     operator.open(context, MIN_TIME)
     return operator, context
@@ -167,7 +168,7 @@ def test_a_window_opened_and_freed_within_one_commit_is_still_given_and_never_lo
     operator.process(batch_of([row(1)], SCHEMA), 0)
     assert counted(operator.advance(10)) == [("a", 0, 10, 1)]
     assert operator.flush() == ()
-    (state,) = operator.states
+    state = operator.state
     (changes,) = state.take_changes()
     assert changes.keys.to_pylist() == [b"\x00closed"]
     assert state.size_bytes == 0
@@ -333,7 +334,7 @@ class TestKeyCodes:
 def test_windows_outlive_the_renewal_of_their_keys():
     """Keys come and go by the ten thousand; what is open stays right, and the dictionary stays small."""
     operator, _ = opened(tumbling(10), grace_ms=25, emit="final")
-    (state,) = operator.states
+    state = operator.state
     given: list[tuple] = []
     for step in range(12):
         users = [f"{step}-{i}" for i in range(8_000)] + ["always"]

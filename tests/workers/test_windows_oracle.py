@@ -141,7 +141,7 @@ def _check_nothing_left(run: WindowRun) -> None:
     run.disk.write(run.state.take_checkpoint(), 0)
     assert set(run.disk.entries) == {b"\x00closed"}
     assert run.state.take_changes() == []
-    assert run.state.size_bytes == 0  # type: ignore[attr-defined]
+    assert run.state.size_bytes == 0
 
 
 @settings(max_examples=40)

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from millstream.state.store import Changes, DurableState, KeyRange, StoreWrite
+from millstream.state.sessions import SessionState
+from millstream.state.store import Changes, KeyRange, StoreWrite
+from millstream.state.windows import WindowState
 from millstream.topics.batch import BEFORE, MAX_TIME, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.schema import Schema
-from millstream.workers.operator import Emit, Operator, Step
+from millstream.workers.operator import Emit
+from millstream.workers.operators.session_aggregate import SessionAggregate, SessionOperator
+from millstream.workers.operators.window_aggregate import WindowAggregate, WindowOperator
 
 
 @dataclass
@@ -72,7 +76,7 @@ class Disk:
             for key in [key for key in self.entries if _inside(key, deleted)]:
                 del self.entries[key]
         for changes in write.changes:
-            for key, value in zip(changes.keys.to_pylist(), changes.values.to_pylist(), strict=True):
+            for key, value in pairs(changes):
                 if value is None:
                     self.entries.pop(key, None)
                 else:
@@ -95,7 +99,13 @@ class WindowRun:
     """One task's life over a log. `commit` and `crash`: how likely each is after an entry of the log."""
 
     def __init__(
-        self, step: Step, schema: Schema, rng: random.Random, *, commit: float = 0.3, crash: float = 0.0
+        self,
+        step: WindowAggregate | SessionAggregate,
+        schema: Schema,
+        rng: random.Random,
+        *,
+        commit: float = 0.3,
+        crash: float = 0.0,
     ) -> None:
         self.step, self.schema, self.rng = step, schema, rng
         self.commit_chance, self.crash_chance = commit, crash
@@ -110,11 +120,10 @@ class WindowRun:
         self.operator = self._built()
 
     @property
-    def state(self) -> DurableState:
-        (state,) = self.operator.states
-        return state
+    def state(self) -> WindowState | SessionState:
+        return self.operator.state
 
-    def _built(self) -> Operator:
+    def _built(self) -> WindowOperator | SessionOperator:
         operator = self.step.build([self.schema])
         operator.open(self.context, self._saved_watermark)
         return operator
@@ -180,15 +189,20 @@ class WindowRun:
         """What compaction leaves of the changelog."""
         table: dict[bytes, bytes | None] = {}
         for changes in [changes for commit in self.changelog for changes in commit]:
-            table.update(zip(changes.keys.to_pylist(), changes.values.to_pylist(), strict=True))
+            table.update(pairs(changes))
         return table
+
+
+def pairs(changes: Changes) -> list[tuple[bytes, bytes | None]]:
+    keys: list[Any] = changes.keys.to_pylist()
+    return list(zip(keys, changes.values.to_pylist(), strict=True))
 
 
 def compacted(tail: Sequence[Changes]) -> list[Changes]:
     """The last value of each key, in the order of their last writes, in one piece."""
     table: dict[bytes, bytes | None] = {}
     for changes in tail:
-        for key, value in zip(changes.keys.to_pylist(), changes.values.to_pylist(), strict=True):
+        for key, value in pairs(changes):
             table.pop(key, None)
             table[key] = value
     return [Changes.of(list(table), list(table.values()))] if table else []

@@ -64,7 +64,7 @@ class SessionAggregate:
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         return checked_schemas(f"window {self.window_text}", inputs[0], self.by, self.aggregates)
 
-    def build(self, inputs: Sequence[Schema]) -> Operator:
+    def build(self, inputs: Sequence[Schema]) -> SessionOperator:
         results, _ = self.output_schemas(inputs)
         updates = self.emit == "update"
         made = accumulators(inputs[0], self.aggregates)

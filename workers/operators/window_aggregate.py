@@ -61,7 +61,7 @@ class WindowAggregate:
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         return checked_schemas(f"window {self.window.describe()}", inputs[0], self.by, self.aggregates)
 
-    def build(self, inputs: Sequence[Schema]) -> Operator:
+    def build(self, inputs: Sequence[Schema]) -> WindowOperator:
         results, _ = self.output_schemas(inputs)
         state = WindowState(self.name, self.grace_ms, lambda: accumulators(inputs[0], self.aggregates))
         return WindowOperator(self, state, ResultWriter(results, self.by, self.window.describe()))
