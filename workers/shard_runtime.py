@@ -12,57 +12,30 @@ instruction at a time, so no lock is needed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..state.checkpoint import CheckpointClock, backed
-from ..state.store import Database, Databases
+from ..state.store import Database
 from ..topics.batch import MAX_TIME, Fetch, Partition
-from ..topics.broker import Broker, Committed, GroupConsumer, Producer
-from ..topics.errors import BrokerUnavailableError
+from ..topics.broker import Committed, Producer
 from . import events as ev
 from . import instructions as do
 from .calls import outcome_of
-from .changelog_reader import Tail, by_task, read_tails
 from .clock import monotonic_s, wall_ms
 from .errors import InvariantError
-from .instrument import Instrument
-from .naming import changelog_topic
 from .outbox import Outbox
 from .pipeline import Waiting
-from .restoring import restore_states
-from .settings import AppSettings
+from .recovery import Recovery, input_partitions
+from .surroundings import Surroundings
 from .task import Task, TaskId, TaskSettings
-from .task_meta import TaskMeta, read_meta
-from .topology import Topology
+from .task_meta import TaskMeta
 
 Result = TypeVar("Result")
 
 CLOSE_TIMEOUT_S = 5.0
 """How long letting a producer go may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all shards of a worker share."""
-
-    topology: Topology
-    broker: Broker
-    consumer: GroupConsumer
-    settings: AppSettings
-    databases: Databases
-    instrument: Instrument
-    executor: Executor
-    topic_ids: Mapping[str, str]
-    """Of the changelog topics, by store."""
-    dead_letters: Mapping[str, int]
-    """Dead-letter topics with their partition counts."""
-    ends: Mapping[Partition, int] | None = None
-    """Of a bounded run: where each outside input ends."""
-    notify: Callable[[ev.ShardEvent], None] = lambda event: None
-    """Told of what happens by itself: calls that ended."""
 
 
 @dataclass(slots=True)
@@ -151,21 +124,16 @@ class ShardRuntime:
         self.producer = producer
 
     async def _read_positions(self) -> None:
-        inputs = [partition for partition in self._input_partitions() if partition.index == self.number]
-        self.committed = await self.around.consumer.committed(inputs)
-
-    def _input_partitions(self) -> list[Partition]:
-        counts = self.around.topology.partition_counts
-        topics = {source.topic.name for sub in self.around.topology.tasks_of(self.number) for source in sub.sources}
-        return [Partition(topic, self.number) for topic in sorted(topics) if self.number < counts[topic]]
+        self.committed = await self.around.consumer.committed(input_partitions(self.around.topology, self.number))
 
     async def _restore(self) -> None:
+        """Build the tasks, bring their states back, seek."""
         await self._in_thread(self._build_tasks)
-        tails, metas = await self._in_thread(self._find_tails)
-        await self._read_tails(tails)
-        await self._in_thread(lambda: self._restore_states(tails))
-        starts = await self._starts(metas)
-        await self._in_thread(lambda: self._open_tasks(starts))
+        recovery = Recovery(self.around, self.number, self.tasks, self._database)
+        await self._timed("restore", recovery.states(self._in_thread))
+        self.changelog_ends = recovery.changelog_ends
+        starts = await recovery.starts(self.committed)
+        await self._in_thread(lambda: recovery.open_tasks(starts))
         for partition, start in starts.items():
             self.around.consumer.seek(partition, start.offset)
         self.checkpoints = self.checkpoints.written()
@@ -176,73 +144,6 @@ class ShardRuntime:
         for sub in self.around.topology.tasks_of(self.number):
             task = Task(self.around.topology, sub, self.number, rules, self.around.instrument)
             self.tasks[task.id] = task
-
-    def _find_tails(self) -> tuple[list[Tail], dict[TaskId, TaskMeta]]:
-        tails: list[Tail] = []
-        metas: dict[TaskId, TaskMeta] = {}
-        for task in self.tasks.values():
-            if not task.states:
-                continue
-            database = self._database(task.id)
-            meta = self._usable_meta(task, database)
-            metas[task.id] = meta
-            for store in task.states:
-                changelog = Partition(changelog_topic(self.around.settings.name, store), self.number)
-                tails.append(Tail(task.id, store, changelog, meta.changelog.get(store, 0)))
-        return tails, metas
-
-    def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
-        """What the database stands for; nothing, and an empty database, when its changelog was made anew."""
-        meta = read_meta(database, list(task.states), list(task.inputs))
-        if any(
-            meta.topic_ids.get(store, "") not in {"", self.around.topic_ids.get(store, "")} for store in meta.topic_ids
-        ):
-            database.clear()
-            return TaskMeta()
-        return meta
-
-    async def _read_tails(self, tails: list[Tail]) -> None:
-        def progress(tail: Tail, left: int) -> None:
-            self.around.instrument.gauge("restore_records_left", left, store=tail.store, shard=str(self.number))
-
-        await self._timed("restore", read_tails(self.around.broker, tails, progress))
-        self.changelog_ends = {tail.store: tail.end for tail in tails}
-
-    def _restore_states(self, tails: list[Tail]) -> None:
-        read = by_task(tails)
-        for task in self.tasks.values():
-            if task.states:
-                restore_states(task.states, self._database(task.id), read.get(task.id, {}))
-
-    def _open_tasks(self, starts: Mapping[Partition, Committed]) -> None:
-        for task in self.tasks.values():
-            task.open({partition: starts[partition] for partition in task.inputs})
-
-    async def _starts(self, metas: Mapping[TaskId, TaskMeta]) -> dict[Partition, Committed]:
-        """Where each input goes on: as committed, else as the store says, else at the beginning or the end."""
-        stored = {partition: offset for meta in metas.values() for partition, offset in meta.inputs.items()}
-        starts: dict[Partition, Committed] = {}
-        for partition in self._input_partitions():
-            committed = self.committed.get(partition)
-            if committed is not None and committed.offset < stored.get(partition, 0):
-                raise BrokerUnavailableError(
-                    f"{partition}: committed offset {committed.offset} is below {stored[partition]}, which the local state "
-                    "stands for; reading it again. If offsets were reset by hand, run: millstream reset"
-                )
-            if committed is not None:
-                starts[partition] = committed
-            elif partition in stored:
-                starts[partition] = Committed(stored[partition])
-        missing = [partition for partition in self._input_partitions() if partition not in starts]
-        return starts | {partition: Committed(offset) for partition, offset in (await self._defaults(missing)).items()}
-
-    async def _defaults(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        consumer = self.around.consumer
-        if self.around.settings.start_from == "latest":
-            return await consumer.end_offsets(partitions)
-        return await consumer.begin_offsets(partitions)
 
     # -- working
 

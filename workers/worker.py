@@ -29,9 +29,10 @@ from .instrument import Instrument, Silent
 from .naming import changelog_topic
 from .settings import AppSettings
 from .shard import ShardRules
-from .shard_runtime import ShardRuntime, Surroundings
+from .shard_runtime import ShardRuntime
 from .startup import prepare, store_partitions
 from .statistics import ShardStatistics, TaskStatistics, WorkerState, WorkerStatistics
+from .surroundings import Surroundings
 from .topology import Topology
 
 Result = TypeVar("Result")

@@ -1,0 +1,117 @@
+"""How a shard's tasks come back: databases, then the changelogs' tails, then the offsets to go on from.
+
+The order is that of exactly-once.md, "Taking a shard": the producer has been initialised and the committed offsets have
+been read before anything here happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from ..state.store import Database
+from ..topics.batch import Partition
+from ..topics.broker import Committed
+from ..topics.errors import BrokerUnavailableError
+from .changelog_reader import Tail, by_task, read_tails
+from .naming import changelog_topic
+from .restoring import restore_states
+from .surroundings import Surroundings
+from .task import Task, TaskId
+from .task_meta import TaskMeta, read_meta
+from .topology import Topology
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs work that takes CPU or the disk where it does not hold up the event loop."""
+
+
+def input_partitions(topology: Topology, shard: int) -> list[Partition]:
+    """What the tasks of a shard read."""
+    counts = topology.partition_counts
+    topics = {source.topic.name for sub in topology.tasks_of(shard) for source in sub.sources}
+    return [Partition(topic, shard) for topic in sorted(topics) if shard < counts[topic]]
+
+
+class Recovery:
+    """Of one shard, once: `states`, then `starts`, then `open_tasks`. `database`: a task's, opened when first asked for."""
+
+    def __init__(
+        self, around: Surroundings, shard: int, tasks: Mapping[TaskId, Task], database: Callable[[TaskId], Database]
+    ) -> None:
+        self.around = around
+        self.shard = shard
+        self.tasks = {name: task for name, task in tasks.items() if task.states}
+        self.all_tasks = tasks
+        self.database = database
+        self.metas: dict[TaskId, TaskMeta] = {}
+        self.changelog_ends: dict[str, int] = {}
+
+    async def states(self, in_thread: InThread) -> None:
+        """Every state as it was at the last commit. Raises TopicsError, StateError."""
+        tails: list[Tail] = await in_thread(self._find_tails)
+        await read_tails(self.around.broker, tails, self._progress)
+        self.changelog_ends = {tail.store: tail.end for tail in tails}
+        await in_thread(lambda: self._restore(tails))
+
+    def _find_tails(self) -> list[Tail]:
+        tails: list[Tail] = []
+        for task in self.tasks.values():
+            meta = self._usable_meta(task, self.database(task.id))
+            self.metas[task.id] = meta
+            for store in task.states:
+                changelog = Partition(changelog_topic(self.around.settings.name, store), self.shard)
+                tails.append(Tail(task.id, store, changelog, meta.changelog.get(store, 0)))
+        return tails
+
+    def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
+        """What the database stands for; nothing, and an empty database, when its changelog was made anew."""
+        meta = read_meta(database, list(task.states), list(task.inputs))
+        known = self.around.topic_ids
+        if any(told not in {"", known.get(store, "")} for store, told in meta.topic_ids.items()):
+            database.clear()
+            return TaskMeta()
+        return meta
+
+    def _progress(self, tail: Tail, left: int) -> None:
+        self.around.instrument.gauge("restore_records_left", left, store=tail.store, shard=str(self.shard))
+
+    def _restore(self, tails: list[Tail]) -> None:
+        read = by_task(tails)
+        for task in self.tasks.values():
+            restore_states(task.states, self.database(task.id), read.get(task.id, {}))
+
+    async def starts(self, committed: Mapping[Partition, Committed]) -> dict[Partition, Committed]:
+        """Where each input goes on: as committed, else as the store says, else at the beginning or the end.
+
+        Raises BrokerUnavailableError for an offset below the one the local state stands for: such an answer was seen from
+        a broker that had just started, and is read again.
+        """
+        stored = {partition: offset for meta in self.metas.values() for partition, offset in meta.inputs.items()}
+        starts: dict[Partition, Committed] = {}
+        missing: list[Partition] = []
+        for partition in input_partitions(self.around.topology, self.shard):
+            known = committed.get(partition)
+            if known is not None and known.offset < stored.get(partition, 0):
+                raise BrokerUnavailableError(
+                    f"{partition}: committed offset {known.offset} is below {stored[partition]}, which the local state "
+                    "stands for; reading it again. If offsets were reset by hand, run: millstream reset"
+                )
+            if known is not None:
+                starts[partition] = known
+            elif partition in stored:
+                starts[partition] = Committed(stored[partition])
+            else:
+                missing.append(partition)
+        return starts | {partition: Committed(offset) for partition, offset in (await self._defaults(missing)).items()}
+
+    async def _defaults(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        consumer = self.around.consumer
+        if self.around.settings.start_from == "latest":
+            return await consumer.end_offsets(partitions)
+        return await consumer.begin_offsets(partitions)
+
+    def open_tasks(self, starts: Mapping[Partition, Committed]) -> None:
+        for task in self.all_tasks.values():
+            task.open({partition: starts[partition] for partition in task.inputs})
