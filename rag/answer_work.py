@@ -30,7 +30,8 @@ class Answered:
 class AnswerParts:
     """What all tasks of a process share: the view with its index, the embedder, the model.
 
-    `start` runs the view until `close`. Raises PartError for parts that cannot be.
+    `start` runs the view until `close`, in `loop` when it is called from another thread (tasks are opened in one). Raises PartError for
+    parts that cannot be.
     """
 
     def __init__(
@@ -38,9 +39,12 @@ class AnswerParts:
         settings: AnswerSettings,
         open_view: Callable[[Embedder], IndexView],
         clock: Callable[[], float],
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self._loop = loop
+        self._is_closed = False
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
         self.view = open_view(self.embedder)
@@ -48,11 +52,18 @@ class AnswerParts:
         self._retriever: Retriever | None = None
 
     def start(self) -> None:
-        """Needs a running event loop; a second call does nothing."""
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self.view.run())
+        """A second call does nothing. Where no event loop is known yet, the first question starts the view."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self.start)
+            return
+        if self._running is None and not self._is_closed:
+            self._running = loop.create_task(self.view.run())
 
     async def close(self) -> None:
+        self._is_closed = True
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -68,6 +79,7 @@ class AnswerParts:
 async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts) -> Answered:
     """Never raises for a question: what goes wrong is said in the answer's `error`."""
     started = parts.clock()
+    parts.start()
     blank = Answer(query_id(key, value), "")
     only_chunks = False
     try:

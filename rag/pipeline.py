@@ -11,8 +11,10 @@ and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -103,12 +105,18 @@ class DocumentPipeline:
 
     def __post_init__(self) -> None:
         self._open_view: Callable[[Embedder], IndexView] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock)
         self.answer = Answer(self.settings.answer, Shared(self._answer_parts, AnswerParts.close))
 
     def bind(self, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None) -> None:
-        """Where the index is read from, and the database of its own it is kept in (one a process; `folder` beside it)."""
+        """Where the index is read from, and the database of its own it is kept in (one a process; `folder` beside it).
+
+        Called in the event loop that the worker will run in, the index begins to catch up before the first question comes.
+        """
         answer = self.settings.answer
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
 
         def open_view(embedder: Embedder) -> IndexView:
             return IndexView(
@@ -140,7 +148,7 @@ class DocumentPipeline:
             raise PlanError(
                 "the document pipeline is not bound: call pipeline.bind(broker, open_database) before it runs"
             )
-        parts = AnswerParts(self.settings.answer, self._open_view, self.clock)
+        parts = AnswerParts(self.settings.answer, self._open_view, self.clock, self._loop)
         self.view = parts.view
         return parts
 
