@@ -78,7 +78,7 @@ class Run:
             assert list(self.state.scan_prefix(prefix, chunk_rows_max=2)) == wanted
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(STEPS)
 def test_it_is_a_dict_that_survives(steps: list[tuple]) -> None:
     run = Run(MemoryDatabase())
