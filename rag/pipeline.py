@@ -24,6 +24,7 @@ from ..topics.broker import Broker
 from ..topics.topic import Topic, topic
 from ..workers.app import App
 from ..workers.errors import PlanError
+from ..workers.graph import Work
 from .answer_work import AnswerParts
 from .embedder import Embedder
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
@@ -107,7 +108,7 @@ class DocumentPipeline:
         self._open_view: Callable[[Embedder], IndexView] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock)
-        self.answer = Answer(self.settings.answer, Shared(self._answer_parts, AnswerParts.close))
+        self.answer = Answer(self.settings.answer, Shared(self._answer_parts, AnswerParts.close), self.bind)
 
     def bind(self, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None) -> None:
         """Where the index is read from, and the database of its own it is kept in (one a process; `folder` beside it).
@@ -151,6 +152,16 @@ class DocumentPipeline:
         parts = AnswerParts(self.settings.answer, self._open_view, self.clock, self._loop)
         self.view = parts.view
         return parts
+
+
+def bind_answers(
+    app: App, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None
+) -> list[Answer]:
+    """Binds every `answer` step of an app, for whoever runs apps; those found (none: the app answers no questions)."""
+    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Answer)]
+    for step in steps:
+        step.bind(broker, open_database, folder)
+    return steps
 
 
 def document_pipeline(

@@ -8,11 +8,14 @@ silence, and never a dead letter: whoever asked is waiting. Questions are answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
+from ...state.store import Database
 from ...topics.batch import Batch
+from ...topics.broker import Broker
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit
 from ..answer_work import Answered, AnswerParts, answered
@@ -34,6 +37,8 @@ class Answer:
 
     settings: AnswerSettings
     parts: Shared[AnswerParts] = field(compare=False, repr=False)
+    bind: Callable[[Broker, Callable[[], Database], Path | None], None] = field(compare=False, repr=False)
+    """Where the index is read from and kept: see `rag/pipeline.py`."""
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         check_raw(self.kind, inputs)
@@ -72,7 +77,11 @@ class AnswerRun(AsyncOperator):
 
     def _call(self, row: Batch) -> Call:
         key, value = key_and_value(row)
-        return Call(row, lambda: answered(key, value, self._parts))
+        return Call(row, lambda: self._answer(key, value))
+
+    async def _answer(self, key: bytes | None, value: bytes | None) -> Answered:
+        self._shared.note_loop()
+        return await answered(key, value, self._parts)
 
     def complete(self, call: Call, outcome: object | BaseException) -> Sequence[Emit]:
         key, value = key_and_value(call.row)

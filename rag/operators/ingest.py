@@ -26,6 +26,7 @@ from ..diff import Held
 from ..embedding_cache import EmbeddingCache
 from ..errors import RagError
 from ..ingest_work import IngestParts, Prepared, prepare, version_of
+from ..locked_state import LockedState
 from ..messages import Status, write_status
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import IngestSettings
@@ -72,13 +73,13 @@ class IngestRun(AsyncOperator):
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
         self._documents = KeyValueState("documents")
-        embeddings = KeyValueState("embeddings")
+        embeddings = LockedState("embeddings")  # read by calls, in the event loop
         self.states = (self._documents, embeddings)
         self._cache = EmbeddingCache(embeddings, settings.cache_entries_max)
         self._shared = shared
         self._under_way: Counter[bytes] = Counter()
         self._expected: dict[bytes, Held | None] = {}
-        """What the index will hold of documents whose earlier versions are prepared and not handed back yet."""
+        """What the index will hold of documents with versions that are prepared and not handed back yet."""
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
@@ -91,15 +92,18 @@ class IngestRun(AsyncOperator):
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
 
     def _call(self, row: Batch) -> Call:
+        """State is read here and in `complete`, which the task's thread calls; `run` is for the event loop."""
         key, value = key_and_value(row)
         known = key or b""
         self._under_way[known] += 1
-        return Call(row, lambda: self._prepare(key, value), known)
+        held = self._held(known)
+        return Call(row, lambda: self._prepare(key, value, held), known)
 
-    async def _prepare(self, key: bytes | None, value: bytes | None) -> Prepared:
+    async def _prepare(self, key: bytes | None, value: bytes | None, held: Held | None) -> Prepared:
+        """An earlier version that is under way was prepared before this call was begun: what it comes to is what is held."""
+        self._shared.note_loop()
         known = key or b""
-        held = self._expected[known] if known in self._expected else self._held(known)
-        prepared = await prepare(key, value, held, self._cache, self._parts)
+        prepared = await prepare(key, value, self._expected.get(known, held), self._cache, self._parts)
         self._expected[known] = prepared.held
         return prepared
 
