@@ -191,7 +191,8 @@ class ShardRuntime:
                 call.add_done_callback(self.calls.discard)
 
     async def _call(self, task: Task, waiting: Waiting, epoch: int) -> None:
-        self.outcomes.append((task, waiting, await outcome_of(waiting.call)))
+        outcome = await outcome_of(waiting.call)  # not within the append: meanwhile `outcomes` may be another list
+        self.outcomes.append((task, waiting, outcome))
         self.around.notify(ev.CallsEnded(self.number, epoch))
 
     # -- committing
