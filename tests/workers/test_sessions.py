@@ -111,6 +111,29 @@ def test_lateness_is_judged_for_the_merged_session(before, time, grace, sessions
     )
 
 
+def test_a_session_closed_for_a_row_takes_no_part_of_it_even_before_it_is_given():
+    """Gap 10. At W = 12 the session of 0 is over for its partition, and 5 begins another, less than a gap away from it."""
+    operator, _ = opened()
+    for time, before in [(0, MIN_TIME), (5, 12), (13, 12)]:
+        assert operator.process(batch_of([row(time, before)], SCHEMA), 0) == []
+    assert given_as(operator.advance(MAX_TIME)) == [(0, 10, 1), (5, 23, 2)]
+
+
+def test_a_slower_partition_may_still_join_what_is_closed_for_a_faster_one():
+    operator, _ = opened()
+    for time, before in [(0, MIN_TIME), (5, 12), (9, -3)]:
+        operator.process(batch_of([row(time, before)], SCHEMA), 0)
+    assert given_as(operator.advance(MAX_TIME)) == [(0, 19, 3)]
+
+
+def test_of_two_sessions_that_come_to_the_same_start_the_older_is_given_at_once():
+    operator, _ = opened()
+    rows = [(0, MIN_TIME), (8, MIN_TIME), (9, 18), (1, 18)]
+    assert operator.process(batch_of([row(time, before) for time, before in rows], SCHEMA), 0) == []
+    assert given_as(operator.process(batch_of([row(0, 18)], SCHEMA), 0)) == [(0, 18, 2)]
+    assert given_as(operator.advance(MAX_TIME)) == [(0, 19, 3)]
+
+
 def test_a_row_of_a_partition_that_slept_is_counted_apart():
     operator, context = opened()
     operator.advance(50)
