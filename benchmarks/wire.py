@@ -14,6 +14,7 @@ import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -106,7 +107,7 @@ def measure_parse(records: Records) -> dict[str, float]:
         "parse, zstd": answers(records, "zstd"),
         "parse, lz4": answers(records, "lz4"),
     }
-    return {name: best_us(len(records), lambda given=given: parse(given)) for name, given in cases.items()}
+    return {name: best_us(len(records), partial(parse, given)) for name, given in cases.items()}
 
 
 async def measure_broker(bootstrap: str, records: Records) -> dict[str, float]:

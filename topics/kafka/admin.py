@@ -36,6 +36,7 @@ _TOPIC_RESOURCE: Final = 2
 _ALREADY_EXISTS: Final = 36
 _UNKNOWN_TOPIC: Final = 3
 _GROUP_NOT_FOUND: Final = 69
+_REPLICATION: Final = 38
 _NON_EMPTY_GROUP: Final = 68
 _DEFAULT: Final = -1
 
@@ -268,7 +269,11 @@ def _topic_rows(response: Any) -> list[_TopicRow]:
 
 
 def _topic_codes(response: Any) -> list[int]:
-    return [row[1] for row in response.topic_errors]
+    """Brokers that are fenced for a moment (just started, or too busy to say that they live) are no wrong replication."""
+    return [
+        kafka.LeaderNotAvailableError.errno if row[1] == _REPLICATION and "fenced" in str(row[2:]) else row[1]
+        for row in response.topic_errors
+    ]
 
 
 def _creation(spec: TopicSpec) -> Any:

@@ -11,10 +11,7 @@ from ..batch import Partition
 from ..broker import (
     Assignor,
     Committed,
-    GroupConsumer,
     Isolation,
-    Producer,
-    Reader,
     RebalanceListener,
     TopicInfo,
     TopicSpec,
@@ -68,10 +65,10 @@ class KafkaBroker:
             await client.shut()
             self._logs.remove()
 
-    def producer(self, *, transactional_id: str | None = None) -> Producer:
+    def producer(self, *, transactional_id: str | None = None) -> KafkaProducer:
         return KafkaProducer(self._settings, transactional_id, self._member)
 
-    def reader(self, *, isolation: Isolation = "read_committed") -> Reader:
+    def reader(self, *, isolation: Isolation = "read_committed") -> KafkaReader:
         return KafkaReader(self._settings, isolation)
 
     def consumer(
@@ -83,7 +80,7 @@ class KafkaBroker:
         listener: RebalanceListener,
         instance_id: str | None = None,
         isolation: Isolation = "read_committed",
-    ) -> GroupConsumer:
+    ) -> KafkaGroupConsumer:
         consumer = KafkaGroupConsumer(
             self._settings,
             group=group,

@@ -57,8 +57,21 @@ async def read_all(reader: Reader, positions: Mapping[Partition, int]) -> list[F
     return found
 
 
-async def values_of(broker: KafkaBroker, partition: Partition, **isolation: str) -> list[bytes | None]:
-    reader = broker.reader(**isolation)  # type: ignore[arg-type]
+async def settled(broker: KafkaBroker, partition: Partition) -> None:
+    """Until no transaction is open there: a commit returns before its markers are written."""
+    stable, dirty = broker.reader(), broker.reader(isolation="read_uncommitted")
+    await stable.start()
+    await dirty.start()
+    async with asyncio.timeout(LONG_S):
+        while await stable.end_offsets([partition]) != await dirty.end_offsets([partition]):
+            await asyncio.sleep(0.01)
+    await stable.stop()
+    await dirty.stop()
+
+
+async def values_of(broker: KafkaBroker, partition: Partition) -> list[bytes | None]:
+    await settled(broker, partition)
+    reader = broker.reader()
     await reader.start()
     fetches = await read_all(reader, {partition: 0})
     await reader.stop()

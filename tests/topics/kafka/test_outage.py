@@ -14,7 +14,7 @@ from millstream.topics.batch import Partition
 from millstream.topics.broker import Committed, TopicSpec
 from millstream.topics.errors import AmbiguousError, BrokerUnavailableError, TopicsError
 from millstream.topics.kafka import KafkaBroker
-from tests.topics.kafka.conftest import Heard, Spread, read_all, records, until, values_of
+from tests.topics.kafka.conftest import Heard, Spread, read_all, records, settled, until, values_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -28,9 +28,8 @@ def node() -> Iterator[LocalBroker]:
 
 @pytest.fixture
 async def alone(node):
-    made = KafkaBroker({"bootstrap.servers": node.bootstrap, "request.timeout.ms": 1_000, "delivery.timeout.ms": 2_000})
-    made._settings = made._settings.__class__(
-        node.bootstrap, request_timeout_ms=1_000, delivery_timeout_ms=2_000, commit_deadline_ms=1_500
+    made = KafkaBroker(
+        KafkaSettings(node.bootstrap, request_timeout_ms=1_000, delivery_timeout_ms=2_000, commit_deadline_ms=1_500)
     )
     await made.start()
     yield made
@@ -141,6 +140,7 @@ async def test_a_killed_broker_that_comes_back_goes_on_where_it_was(node, alone,
             raise
     assert [b"after"] == found
     await consumer.stop()
+    await settled(alone, place)
     reader = alone.reader()
     await reader.start()
     assert [b"before", b"after"] == [v for fetch in await read_all(reader, {place: 0}) for v in fetch.values]

@@ -17,7 +17,7 @@ from millstream.topics.errors import (
     FencedError,
     RecordTooLargeError,
 )
-from millstream.topics.kafka import KafkaBroker
+from millstream.topics.kafka import KafkaBroker, KafkaSettings
 from tests.topics.kafka.conftest import Heard, Spread, records, until, values_of
 
 pytestmark = pytest.mark.kafka
@@ -124,12 +124,12 @@ async def test_a_lost_answer_to_a_commit_is_ambiguous_and_ends_the_producer(brok
 
 async def test_without_an_answer_the_deadline_ends_it(kafka, make_topic, unique):
     place = Partition(await make_topic(), 0)
-    broker = KafkaBroker({"bootstrap.servers": kafka})
-    broker._settings = broker._settings.__class__(kafka, commit_deadline_ms=300)
+    broker = KafkaBroker(KafkaSettings(kafka, commit_deadline_ms=300))
     producer = broker.producer(transactional_id=unique("id"))
     await producer.start()
     await producer.begin()
     await (await producer.send(place, records(b"x")))
+    assert producer._client is not None
     send, silent = producer._client.send, asyncio.Event()
 
     async def never_answers(node, request, **given):

@@ -76,7 +76,7 @@ class TestSecured:
 
     async def test_each_wrong_setting_is_told_from_the_others(self, secured_kafka):
         right = dict(secured_kafka.security) | {"bootstrap.servers": secured_kafka.bootstrap}
-        wrong = [
+        wrong: list[tuple[dict[str, str | None], type[TopicsError], str]] = [
             ({"sasl.password": "no"}, AuthorizationError, "refuses user 'admin'"),
             ({"sasl.mechanism": "PLAIN"}, ConfigurationError, "sasl.mechanism PLAIN is not offered"),
             ({"ssl.ca.location": None}, AuthorizationError, "certificate is not trusted"),
