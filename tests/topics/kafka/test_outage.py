@@ -13,7 +13,7 @@ from millstream.ops.local_broker import LocalBroker
 from millstream.topics.batch import Partition
 from millstream.topics.broker import Committed, TopicSpec
 from millstream.topics.errors import AmbiguousError, BrokerUnavailableError, TopicsError
-from millstream.topics.kafka import KafkaBroker
+from millstream.topics.kafka import KafkaBroker, KafkaSettings
 from tests.topics.kafka.conftest import Heard, Spread, read_all, records, settled, until, values_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
