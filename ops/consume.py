@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 POLL_MS: Final = 250
 RECORDS_MAX: Final = 5_000
+OPEN_WAIT_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +34,56 @@ class Shown:
 
 
 async def records_of(
-    broker: Broker, topic: str, partitions: int, *, from_beginning: bool, until_end: bool, limit: int | None
+    broker: Broker,
+    topic: str,
+    partitions: int,
+    *,
+    from_beginning: bool,
+    until_end: bool,
+    limit: int | None,
+    open_wait_ms: int = OPEN_WAIT_MS,
 ) -> AsyncIterator[Shown]:
     """Committed records, in order a partition. Without `from_beginning` what comes from now on.
 
-    `until_end`: up to the end as it is when reading starts.
+    `until_end`: up to the end as it is when reading starts. A transaction that is open there is waited for at most
+    `open_wait_ms`: that of a worker which has just ended is committed, and its markers are still being written.
     """
     reader = broker.reader()
     await reader.start()
     left = limit
     try:
         all_of_them = [Partition(topic, index) for index in range(partitions)]
-        ends = await reader.end_offsets(all_of_them)
-        starts = await reader.begin_offsets(all_of_them) if from_beginning else ends
+        ends = await _written_ends(broker, all_of_them)
+        starts = await (reader.begin_offsets if from_beginning else reader.end_offsets)(all_of_them)
         reader.assign(starts)
+        quiet_since = time.monotonic()
         while left != 0 and not (until_end and all(reader.position(one) >= ends[one] for one in all_of_them)):
-            for fetch in await reader.poll(timeout_ms=POLL_MS, records_max=RECORDS_MAX):
-                for record in _shown(fetch):
-                    if until_end and record.offset >= ends[fetch.partition]:
-                        break
-                    yield record
-                    left = None if left is None else left - 1
-                    if left == 0:
-                        return
+            fetches = await reader.poll(
+                timeout_ms=min(POLL_MS, open_wait_ms) if until_end else POLL_MS, records_max=RECORDS_MAX
+            )
+            if any(len(fetch) for fetch in fetches):
+                quiet_since = time.monotonic()
+            elif until_end and time.monotonic() - quiet_since >= open_wait_ms / 1_000:
+                committed = await reader.end_offsets(all_of_them)
+                if all(reader.position(one) >= min(committed[one], ends[one]) for one in all_of_them):
+                    return
+            for record in (record for fetch in fetches for record in _shown(fetch)):
+                if until_end and record.offset >= ends[Partition(topic, record.partition)]:
+                    continue
+                yield record
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+    finally:
+        await reader.stop()
+
+
+async def _written_ends(broker: Broker, partitions: list[Partition]) -> dict[Partition, int]:
+    """The next offset of each partition, with what is not committed yet."""
+    reader = broker.reader(isolation="read_uncommitted")
+    await reader.start()
+    try:
+        return await reader.end_offsets(partitions)
     finally:
         await reader.stop()
 

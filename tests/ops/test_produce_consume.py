@@ -118,7 +118,7 @@ async def test_an_open_transaction_is_not_shown() -> None:
     await producer.start()
     await producer.begin()
     await (await producer.send(Partition("clicks", 0), _records([Row(None, b"1")])))
-    assert await _read(broker, "clicks", 1) == []
+    assert await _read(broker, "clicks", 1, open_wait_ms=1) == []
     await producer.commit()
     assert [record.value for record in await _read(broker, "clicks", 1)] == [b"1"]
     await producer.stop()
