@@ -208,7 +208,7 @@ def test_changelog_and_database_follow_the_names():
 
 
 @pytest.mark.parametrize("emit", ["final", "update"])
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1 << 40))
 def test_rows_on_time_make_the_same_sessions_however_partitions_are_interleaved(emit, seed):
     """Several partitions, the task's watermark the smallest, crashes: the sessions of all rows, sorted by time."""

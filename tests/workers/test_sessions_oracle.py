@@ -127,19 +127,19 @@ def _check_nothing_left(run: WindowRun) -> None:
 SEEDS, TEXTS = st.integers(0, 1 << 40), st.sampled_from([OF_NUMBERS, OF_TEXTS])
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=SEEDS, texts=TEXTS)
 def test_final_sessions_are_those_of_the_oracle_however_late_rows_are(seed: int, texts: tuple[str, ...]) -> None:
     _check(seed, "final", on_time=False, crash=0.0, texts=texts)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=SEEDS, texts=TEXTS)
 def test_updates_of_rows_on_time_come_to_the_sessions_of_the_oracle(seed: int, texts: tuple[str, ...]) -> None:
     _check(seed, "update", on_time=True, crash=0.0, texts=texts)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=SEEDS, texts=TEXTS)
 def test_crashes_change_nothing(seed: int, texts: tuple[str, ...]) -> None:
     _check(seed, "final", on_time=False, crash=0.2, texts=texts)

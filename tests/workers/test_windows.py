@@ -174,16 +174,17 @@ def test_a_window_opened_and_freed_within_one_commit_is_still_given_and_never_lo
     assert state.size_bytes == 0
 
 
-def test_state_lost_to_the_offsets_does_not_open_closed_windows_again():
+@pytest.mark.parametrize("closed", [10, 0, -10])
+def test_state_lost_to_the_offsets_does_not_open_closed_windows_again(closed):
     """The larger of the committed watermark and the one kept with the windows wins."""
     first, _ = opened(tumbling(10))
-    first.process(batch_of([row(1)], SCHEMA), 0)
-    first.advance(10)
+    first.process(batch_of([row(closed - 9)], SCHEMA), 0)
+    first.advance(closed)
     again = WindowAggregate(tumbling(10), ("user",), COUNT).build([SCHEMA])
     again.states[0].restore([], first.states[0].take_changes())
     context = Counts()
     again.open(context, MIN_TIME)
-    again.process(batch_of([row(1)], SCHEMA), 0)
+    again.process(batch_of([row(closed - 9)], SCHEMA), 0)
     assert again.flush() == ()
     assert context.counts["late_rows.partition_woke"] == 1
 

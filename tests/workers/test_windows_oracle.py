@@ -144,25 +144,25 @@ def _check_nothing_left(run: WindowRun) -> None:
     assert run.state.size_bytes == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1 << 40))
 def test_final_results_are_those_of_the_oracle(seed: int) -> None:
     _check_nothing_left(_check(seed, "final", crash=0.0))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1 << 40))
 def test_updates_come_to_the_results_of_the_oracle(seed: int) -> None:
     _check_nothing_left(_check(seed, "update", crash=0.0))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1 << 40), emit=st.sampled_from(["update", "final"]))
 def test_crashes_change_nothing(seed: int, emit: str) -> None:
     _check_nothing_left(_check(seed, emit, crash=0.2))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1 << 40),
     emit=st.sampled_from(["update", "final"]),

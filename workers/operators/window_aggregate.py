@@ -86,7 +86,8 @@ class WindowOperator(Operator):
     def open(self, context: Context, watermark: int) -> None:
         """The larger of the committed watermark and the one kept with the windows wins: offsets can be lost, windows stay."""
         self.context = context
-        self.watermark = max(watermark, self.state.closed_up_to or MIN_TIME)
+        closed = self.state.closed_up_to
+        self.watermark = watermark if closed is None else max(watermark, closed)
 
     @property
     def passed_on(self) -> int:
