@@ -122,6 +122,15 @@ def test_columns_of_pairs_and_padded_rows() -> None:
     ]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_time_of_a_pair_is_the_later_one(first: int) -> None:
+    """Whichever of the two came last."""
+    operator = built(JOIN)
+    sides = [user_rows(VIEWS, ("ann", "/a", 1), times=[1_000]), user_rows(PURCHASES, ("ann", 2.5, 3), times=[3_000])]
+    operator.process(sides[first], first)
+    assert emitted(operator, sides[1 - first], 1 - first)[TIME].to_list() == [3_000]
+
+
 def test_late_rows_go_out_with_the_reason() -> None:
     """On output 1, with where they came from; those of an outer side are padded as well."""
     operator = built(IntervalJoin(("user",), 0, 1_000, "left", grace_ms=2_000))
