@@ -20,6 +20,10 @@ from . import commands
 from .setting import did_you_mean
 
 
+_COMPLETION = ("install_completion", "show_completion")
+"""Options typer adds to each app that it takes for a whole program."""
+
+
 class CommandsByFile(TyperGroup):
     """Finds a subcommand as the file of its name; there is no registry."""
 
@@ -32,6 +36,7 @@ class CommandsByFile(TyperGroup):
         module = importlib.import_module(f"{commands.__name__}.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        command.params = [one for one in command.params if one.name not in _COMPLETION]
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

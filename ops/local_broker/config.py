@@ -22,6 +22,8 @@ SMALL = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
+    # Results carry their event time, and examples begin in 1970: with the default of a week they would be gone in minutes.
+    "log.retention.ms": "-1",
 }
 
 

@@ -55,10 +55,7 @@ def _run_page(page: Path, folder: Path, *, brokers: str) -> None:
 
 
 def _python(block: Block, folder: Path, environment: dict[str, str], place: str) -> None:
-    if block.file:
-        script = f"import {block.file.removesuffix('.py')}"
-    else:
-        script = block.body
+    script = f"import {block.file.removesuffix('.py')}" if block.file else block.body
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=folder,

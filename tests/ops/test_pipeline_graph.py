@@ -150,15 +150,14 @@ def test_an_sql_expression_gives_what_the_polars_expression_gives(sql: str, expr
         driver.commit()
         return [row["x"] for row in driver.rows("out")]
 
-    columns = {name: kind for name, kind in SCHEMA.items()}
-    topics = {"clicks": {"schema": columns}}
+    topics = {"clicks": {"schema": SCHEMA}}
     by_yaml = pipeline_of(
         yaml.safe_dump(
             {"app": "a", "topics": topics, "streams": [{"from": "clicks", "select": {"x": sql}, "to": "out"}]}
         )
     )
     by_python = App("a")
-    by_python.stream(topic("clicks", columns)).select(expression.alias("x")).to("out")
+    by_python.stream(topic("clicks", SCHEMA)).select(expression.alias("x")).to("out")
     given_rows = results(by_yaml)
     assert given_rows == results(by_python)
     assert len(given_rows) == len(rows)

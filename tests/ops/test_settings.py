@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table has a row a line
 """Settings: code < file < environment < flags; what is not known is refused; secrets stay secret."""
 
 from __future__ import annotations
