@@ -1,31 +1,22 @@
 """When committed state goes to the database, and what is written then.
 
-    commit, commit, ... commit -> due? -> assemble -> Database.write -> written
+    commit, commit, ... commit -> due? -> write -> written
 
 The deciding part is a value: `CheckpointClock` is told of commits and asked whether a checkpoint is due; the time is an
 argument. A checkpoint is only ever made right after a successful commit, while the states hold nothing uncommitted.
 
-Meta entries (the values are the worker's, this layer does not read them):
-
-    changelog:<state>   how far the changelog of this state is contained: a restart replays from here
-    input               input offsets
-    watermark           the task's watermark and what belongs to it
-
-All are written in the same atomic write as the states, so they never run ahead of them.
+`meta` says what the database stands for (changelog positions, input offsets); the worker writes it and reads it, this
+layer does not. It goes into the same atomic write as the states, so it never runs ahead of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeGuard
+from typing import TypeGuard
 
 from .settings import StateSettings
-from .store import Database, DurableState, StoreBacked, StoreWrite
-
-INPUT: Final = "input"
-WATERMARK: Final = "watermark"
-_CHANGELOG: Final = "changelog:"
+from .store import Database, DurableState, StoreBacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,45 +52,14 @@ class CheckpointClock:
         return None if self.since_ms is None else self.since_ms + self.interval_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """What a database stands for, as opaque bytes of the worker's."""
+def write(database: Database, states: Mapping[str, DurableState], meta: Mapping[str, bytes | None]) -> None:
+    """One checkpoint: what the states gave and what it stands for, in one atomic write.
 
-    changelogs: Mapping[str, bytes]
-    """By the name of the state."""
-    input: bytes
-    watermark: bytes
-
-
-def assemble(
-    states: Sequence[DurableState], positions: Positions
-) -> tuple[dict[str, StoreWrite], dict[str, bytes | None]]:
-    """The arguments of `Database.write`. It takes the states' checkpoints: if the write fails, the states are lost too.
-
-    Raises ValueError where two states have one name.
+    If it fails the states are lost too: they have given their changes away. Raises what `Database.write` raises.
     """
-    names = [state.name for state in states]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two states of one task have one name: {', '.join(sorted(names))}")
-    meta: dict[str, bytes | None] = {_CHANGELOG + name: at for name, at in positions.changelogs.items()}
-    meta |= {INPUT: positions.input, WATERMARK: positions.watermark}
-    return {state.name: state.take_checkpoint() for state in states}, meta
-
-
-def write(database: Database, states: Sequence[DurableState], positions: Positions) -> None:
-    """One checkpoint. Raises what `Database.write` raises."""
-    database.write(*assemble(states, positions))
-    for state in backed(states):
+    database.write({name: state.take_checkpoint() for name, state in states.items()}, meta)
+    for state in backed(states.values()):
         state.checkpoint_written()
-
-
-def positions_of(database: Database, states: Iterable[str]) -> Positions | None:
-    """What the database stands for; None where it holds no checkpoint. States it does not know have no position."""
-    input_at, watermark = database.meta(INPUT), database.meta(WATERMARK)
-    if input_at is None or watermark is None:
-        return None
-    found = {name: database.meta(_CHANGELOG + name) for name in states}
-    return Positions({name: at for name, at in found.items() if at is not None}, input_at, watermark)
 
 
 def backed(states: Iterable[DurableState]) -> list[StoreBacked]:

@@ -1,7 +1,7 @@
 """How the states of a task come back: the database's entries, then the changelog since.
 
-    task:   changelog records --group_by_state--> ChangelogTail.add ...      (the records are read by the shell, in chunks)
-            restore(database, states, tail)
+    task:   changelog records -> ChangelogTail.add ...      (the records are read by the shell, in chunks)
+            restore(database, states, tails)
 
 Restoring is last write wins by key, so records that are in the database already do no harm. The tail is kept as columns of
 bytes until its end was read; its size is what two checkpoints are apart, bounded by `checkpoint_bytes_max` but for a lost
@@ -11,7 +11,7 @@ doubled, so that it stays near the size of the state itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -51,32 +51,16 @@ class ChangelogTail:
         return self._changes.get(state, [])
 
 
-def restore(database: Database, states: Sequence[DurableState], tail: ChangelogTail) -> None:
-    """Each state is given what the database has and what its changelog said since; states bound to their store only the latter."""
-    for state in states:
-        store = database.store(state.name)
+def restore(database: Database, states: Mapping[str, DurableState], tails: Mapping[str, Iterable[Changes]]) -> None:
+    """Each state is given what the database has and what its changelog said since, by the name of its store. States bound
+    to their store are given only the latter."""
+    for name, state in states.items():
+        store = database.store(name)
+        stored: Iterable[Changes] = store.scan()
         if is_backed(state):
             state.bind(store)
-            state.restore((), tail.of(state.name))
-        else:
-            state.restore(store.scan(), tail.of(state.name))
-
-
-def changed_bytes(changes: Mapping[str, Sequence[Changes]]) -> int:
-    """Size of what states gave for their changelogs, for `CheckpointClock.committed`."""
-    return sum(one.size_bytes for given in changes.values() for one in given)
-
-
-def group_by_state(
-    keys: pa.LargeBinaryArray, values: pa.LargeBinaryArray, states: Sequence[str]
-) -> Iterator[tuple[str, Changes]]:
-    """Records of a changelog that several states share, apart; `states[i]` is the state of record i, the order is kept."""
-    frame = pl.DataFrame(
-        {"state": list(states), "row": range(len(states))}, schema={"state": pl.String, "row": pl.Int64}
-    )
-    for (name,), part in frame.group_by("state", maintain_order=True):
-        rows = part["row"].to_arrow()
-        yield str(name), _taken(keys, values, rows)
+            stored = ()
+        state.restore(stored, tails.get(name, ()))
 
 
 def newest(changes: Iterable[Changes]) -> Changes:

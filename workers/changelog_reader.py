@@ -6,14 +6,14 @@ A tail is kept in memory until its end was read, folded to the newest of each ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..state.restore import ChangelogTail
 from ..state.store import Changes
-from ..topics.batch import Partition
+from ..topics.arrow_buffers import large_binary
+from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker
-from .restoring import changes_of
 from .task import TaskId
 
 POLL_RECORDS_MAX = 100_000
@@ -70,3 +70,12 @@ def by_task(tails: list[Tail]) -> Mapping[TaskId, dict[str, list[Changes]]]:
     for tail in tails:
         grouped.setdefault(tail.task, {})[tail.store] = tail.changes.of(tail.store)
     return grouped
+
+
+def changes_of(fetches: Iterable[Fetch]) -> Iterator[Changes]:
+    """Records of a changelog as changes; a record without a key is not ours and is passed over."""
+    for fetch in fetches:
+        keyed = [row for row, key in enumerate(fetch.keys) if key is not None]
+        if keyed:
+            keys = [fetch.keys[row] for row in keyed]
+            yield Changes(large_binary(keys), large_binary([fetch.values[row] for row in keyed]))

@@ -21,7 +21,8 @@ import numpy as np
 import orjson
 import polars as pl
 
-from ..state.checkpoint import backed
+from ..state.checkpoint import write
+from ..state.restore import restore
 from ..state.store import Changes, Database
 from ..state.stores.memory import MemoryDatabase
 from ..topics.arrow_buffers import large_binary
@@ -36,7 +37,6 @@ from .calls import make_calls
 from .commit import Send
 from .errors import PlanError
 from .instrument import Remembered
-from .restoring import restore_states
 from .task import Task, TaskId, TaskSettings
 from .topology import SubTopology, Topology
 
@@ -150,9 +150,7 @@ class Driver:
         """Commits, then writes every task's state to its database, as happens every ten seconds in a worker."""
         self.commit()
         for slot in self._slots:
-            slot.database.write(_task(slot).take_checkpoint(), {})
-            for state in backed(_task(slot).states.values()):
-                state.checkpoint_written()
+            write(slot.database, _task(slot).states, {})
             slot.checkpointed = {name: len(changes) for name, changes in slot.changelog.items()}
 
     def advance_clock(self, milliseconds: int) -> None:
@@ -199,7 +197,7 @@ class Driver:
         settings = TaskSettings(advance_when_idle=self.app.settings.advance_when_idle)
         task = Task(self.topology, slot.sub, slot.id.partition, settings, self.instrument)
         tails = {name: changes[slot.checkpointed.get(name, 0) :] for name, changes in slot.changelog.items()}
-        restore_states(task.states, slot.database, tails)
+        restore(slot.database, task.states, tails)
         task.open({partition: slot.committed.get(partition, Committed(0)) for partition in task.inputs})
         return task
 

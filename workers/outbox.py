@@ -6,6 +6,7 @@ reference. A changelog record of that size stops the shard instead, because leav
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -36,9 +37,22 @@ class Outbox:
         self.waiting.extend(sends)
         return len(self.waiting)
 
-    async def hand_over(self, producer: Producer, now_ms: int) -> None:
-        """Everything that waits, in its order."""
-        sends, self.waiting = self.waiting, []
+    async def hand_over(self, producer: Producer, now_ms: int, *, outputs_first: bool) -> None:
+        """Everything that waits, in its order.
+
+        `outputs_first` (at-least-once, where nothing binds the two together): changelog records only after every output
+        was acknowledged. Else a crash in between could leave a window that the changelog calls closed and whose result
+        was never written.
+        """
+        waiting, self.waiting = self.waiting, []
+        outputs = [send for send in waiting if send.store is None]
+        changelog = [send for send in waiting if send.store is not None]
+        await self._send(outputs, producer, now_ms)
+        if outputs_first and changelog:
+            await asyncio.gather(*(future for _, future in self.futures))
+        await self._send(changelog, producer, now_ms)
+
+    async def _send(self, sends: Sequence[Send], producer: Producer, now_ms: int) -> None:
         for send in sends:
             fitted = replace(send, records=_in_kafkas_time(send.records, now_ms))
             try:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from ..state.restore import restore
 from ..state.store import Database
 from ..topics.batch import Partition
 from ..topics.broker import Committed
 from ..topics.errors import BrokerUnavailableError
 from .changelog_reader import Tail, by_task, read_tails
 from .naming import changelog_topic
-from .restoring import restore_states
 from .surroundings import Surroundings
 from .task import Task, TaskId
 from .task_meta import TaskMeta, read_meta
@@ -78,7 +78,7 @@ class Recovery:
     def _restore(self, tails: list[Tail]) -> None:
         read = by_task(tails)
         for task in self.tasks.values():
-            restore_states(task.states, self.database(task.id), read.get(task.id, {}))
+            restore(self.database(task.id), task.states, read.get(task.id, {}))
 
     async def starts(self, committed: Mapping[Partition, Committed]) -> dict[Partition, Committed]:
         """Where each input goes on: as committed, else as the store says, else at the beginning or the end.

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..state.checkpoint import CheckpointClock, backed
+from ..state.checkpoint import CheckpointClock, write
 from ..state.store import Database
 from ..topics.batch import MAX_TIME, Fetch, Partition
 from ..topics.broker import Committed, Producer
@@ -213,7 +213,7 @@ class ShardRuntime:
         producer = self._open_producer()
         if begin:
             await producer.begin()
-        await self.outbox.hand_over(producer, wall_ms())
+        await self.outbox.hand_over(producer, wall_ms(), outputs_first=not self.around.settings.exactly_once)
 
     async def _await_acknowledgements(self) -> None:
         ends = await self._timed("acknowledge", self.outbox.acknowledged())
@@ -239,9 +239,7 @@ class ShardRuntime:
                     if partition in self.committed
                 },
             )
-            self._database(task.id).write(task.take_checkpoint(), meta.encoded())
-            for state in backed(task.states.values()):
-                state.checkpoint_written()
+            write(self._database(task.id), task.states, meta.encoded())
         self.checkpoints = self.checkpoints.written()
 
     # -- letting go

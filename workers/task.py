@@ -1,10 +1,10 @@
 """One sub-topology on one partition: fetches and ticks in, records and positions out. All of it synchronous.
 
-    created -> states restored -> open -> ( process | tick | finished )* with prepare_commit / take_checkpoint between
+    created -> states restored -> open -> ( process | tick | finished )* with prepare_commit between
 
 A task decides nothing about transactions and waits for nothing. What it gives is kept until it is taken: sends by
-`take_sends`, a commit's part by `prepare_commit`, store writes by `take_checkpoint`. After a commit that failed the task is
-thrown away, since its state is ahead of what is committed, and a new one is restored.
+`take_sends`, a commit's part by `prepare_commit`; its `states` are written to its database at a checkpoint. After a commit
+that failed the task is thrown away, since its state is ahead of what is committed, and a new one is restored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..state.store import DurableState, StoreWrite
+from ..state.store import DurableState
 from ..topics.batch import MAX_TIME, MIN_TIME, Batch, Fetch, Partition, Records
 from ..topics.broker import Committed
 from ..topics.codec_of import codec_named
@@ -229,10 +229,6 @@ class Task:
             for changes in state.take_changes()
             if len(changes)
         ]
-
-    def take_checkpoint(self) -> dict[str, StoreWrite]:
-        """Store writes since the last checkpoint; only right after a commit has happened."""
-        return {name: state.take_checkpoint() for name, state in self.states.items()}
 
     def _positions(self) -> dict[Partition, Committed]:
         return {partition: self._position(item) for partition, item in self.inputs.items()}

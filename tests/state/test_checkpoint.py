@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.state.checkpoint import CheckpointClock, Positions, assemble, positions_of, write
+from millstream.state.checkpoint import CheckpointClock, write
 from millstream.state.errors import CorruptStoreError, DiskError
-from millstream.state.restore import ChangelogTail, changed_bytes, group_by_state, newest, restore
+from millstream.state.restore import ChangelogTail, newest, restore
 from millstream.state.settings import StateSettings
 from millstream.state.store import Changes, StoreWrite
 from millstream.state.stores.memory import Fault, MemoryDatabase, SimulatedCrashError
@@ -77,29 +76,21 @@ class Kept:
         return StoreWrite(self.take_changes())
 
 
-POSITIONS = Positions({"a": b"5", "b": b"7"}, b"offsets", b"wm")
+META: dict[str, bytes | None] = {"changelog": b"5", "input": b"offsets"}
 
 
 def test_a_checkpoint_holds_the_states_and_what_they_stand_for() -> None:
-    database, states = MemoryDatabase(), [Kept("a"), Kept("b")]
-    states[0].values = {b"k": b"1"}
-    write(database, states, POSITIONS)
-    again = [Kept("a"), Kept("b")]
-    tail = ChangelogTail()
-    tail.add("b", Changes.of([b"x"], [b"2"]))
-    restore(database, again, tail)
-    assert [state.values for state in again] == [{b"k": b"1"}, {b"x": b"2"}]
-    assert positions_of(database, ["a", "b"]) == POSITIONS
-    assert positions_of(database, ["a", "new"]) == Positions({"a": b"5"}, b"offsets", b"wm")
+    database, states = MemoryDatabase(), {"a": Kept("a"), "b": Kept("b")}
+    states["a"].values = {b"k": b"1"}
+    write(database, states, META)
+    again = {"a": Kept("a"), "b": Kept("b")}
+    restore(database, again, {"b": [Changes.of([b"x"], [b"2"])]})
+    assert [state.values for state in again.values()] == [{b"k": b"1"}, {b"x": b"2"}]
+    assert {name: database.meta(name) for name in META} == META
 
 
 def test_a_database_without_a_checkpoint_stands_for_nothing() -> None:
-    assert positions_of(MemoryDatabase(), ["a"]) is None
-
-
-def test_two_states_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="two states of one task have one name: a, a"):
-        assemble([Kept("a"), Kept("a")], POSITIONS)
+    assert MemoryDatabase().meta("changelog") is None
 
 
 @pytest.mark.parametrize(
@@ -115,10 +106,10 @@ def test_a_fault_hits_one_write(fault: Fault, error: type[BaseException], there:
     database, state = MemoryDatabase(), Kept("a")
     database.fail_next(fault)
     with pytest.raises(error):
-        write(database, [state], POSITIONS)
-    assert (positions_of(database, ["a", "b"]) is not None) == there
-    write(database, [state], POSITIONS)
-    assert positions_of(database, ["a", "b"]) == POSITIONS
+        write(database, {"a": state}, META)
+    assert (database.meta("input") is not None) == there
+    write(database, {"a": state}, META)
+    assert database.meta("input") == b"offsets"
 
 
 RECORDS = st.lists(
@@ -134,15 +125,13 @@ def test_a_folded_tail_is_the_last_of_each_key(
     tail = ChangelogTail(fold_bytes=fold)
     wanted: dict[str, dict[bytes, bytes | None]] = {"a": {}, "b": {}}
     for at in range(0, len(records), chunk):
-        part = records[at : at + chunk]
-        keys = pa.array([key for _, key, _ in part], pa.large_binary())
-        values = pa.array([value for _, _, value in part], pa.large_binary())
-        for name, changes in group_by_state(keys, values, [name for name, _, _ in part]):
-            tail.add(name, changes)
+        for state in "ab":
+            part = [(key, value) for name, key, value in records[at : at + chunk] if name == state]
+            tail.add(state, Changes.of([key for key, _ in part], [value for _, value in part]))
     for name, key, value in records:
         wanted[name][key] = value
     states = {name: Kept(name) for name in "ab"}
-    restore(MemoryDatabase(), list(states.values()), tail)
+    restore(MemoryDatabase(), states, {name: tail.of(name) for name in states})
     assert {name: state.values for name, state in states.items()} == wanted
 
 
@@ -156,8 +145,3 @@ def test_a_tail_does_not_outgrow_the_state() -> None:
 
 def test_newest_of_nothing() -> None:
     assert len(newest([])) == 0
-
-
-def test_changed_bytes() -> None:
-    one = Changes.of([b"key"], [b"value"])
-    assert changed_bytes({"a": [one, one], "b": []}) == 2 * one.size_bytes

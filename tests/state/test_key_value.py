@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millstream.state.checkpoint import Positions, write
+from millstream.state.checkpoint import write
 from millstream.state.key_value import KeyValueState
 from millstream.state.restore import ChangelogTail, restore
 from millstream.state.store import Changes, Database
@@ -38,11 +38,11 @@ class Run:
 
     def start(self) -> None:
         self.state = KeyValueState("kv")
-        at = int(self.database.meta("changelog:kv") or b"0")
+        at = int(self.database.meta("changelog") or b"0")
         tail = ChangelogTail()
         for changes in self.changelog[at:]:
             tail.add("kv", changes)
-        restore(self.database, [self.state], tail)
+        restore(self.database, {"kv": self.state}, {"kv": tail.of("kv")})
         self.model = dict(self.committed)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -62,7 +62,7 @@ class Run:
         if isinstance(self.database, MemoryDatabase):
             self.database.fail_next(fault)
         try:
-            write(self.database, [self.state], Positions({"kv": b"%d" % len(self.changelog)}, b"", b""))
+            write(self.database, {"kv": self.state}, {"changelog": b"%d" % len(self.changelog)})
         except SimulatedCrashError:
             self.start()
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from millstream.state.checkpoint import Positions, positions_of, write
+from millstream.state.checkpoint import write
 from millstream.state.restore import ChangelogTail, restore
-from millstream.state.store import Changes
+from millstream.state.store import Changes, DurableState
 from millstream.state.stores.memory import MemoryDatabase
 from millstream.topics.batch import BEFORE, MAX_TIME, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.schema import Schema
@@ -55,12 +55,16 @@ class Run:
         built = self.step.build([self.schema, self.schema])
         assert isinstance(built, JoinOperator)
         self.operator = built
-        stored = positions_of(self.database, ["join"])
+        stored = int(self.database.meta("changelog") or 0)
         tail = ChangelogTail(fold_bytes=2_000)
-        for changes in self.changelog[int(stored.changelogs["join"]) if stored else 0 :]:
+        for changes in self.changelog[stored:]:
             tail.add("join", changes)
-        restore(self.database, self.operator.states, tail)
+        restore(self.database, self.states, {"join": tail.of("join")})
         self.operator.open(self.counts, self.watermark)
+
+    @property
+    def states(self) -> dict[str, DurableState]:
+        return {"join": self.operator.states[0]}
 
     def rows(self, rows: Sequence[Row]) -> None:
         self.take(self.operator.process(batch_of(rows, self.schema), rows[0].side))
@@ -78,7 +82,7 @@ class Run:
 
     def checkpoint(self) -> None:
         self.commit()
-        write(self.database, self.operator.states, Positions({"join": b"%d" % len(self.changelog)}, b"", b""))
+        write(self.database, self.states, {"changelog": b"%d" % len(self.changelog)})
 
     def crash(self) -> None:
         self.given, self.watermark = deepcopy(self.committed[0]), self.committed[1]
