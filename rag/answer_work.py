@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from .document import Answer, Hit
@@ -40,10 +40,12 @@ class AnswerParts:
         open_view: Callable[[Embedder], IndexView],
         clock: Callable[[], float],
         loop: asyncio.AbstractEventLoop | None = None,
+        earlier_closed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self._loop = loop
+        self._earlier_closed = earlier_closed
         self._is_closed = False
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
@@ -60,7 +62,13 @@ class AnswerParts:
                 self._loop.call_soon_threadsafe(self.start)
             return
         if self._running is None and not self._is_closed:
-            self._running = loop.create_task(self.view.run())
+            self._running = loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        """After a rebalance that took every task and gave some back, the view before this one still holds the database."""
+        if self._earlier_closed is not None:
+            await self._earlier_closed()
+        await self.view.run()
 
     async def close(self) -> None:
         self._is_closed = True

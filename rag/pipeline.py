@@ -118,6 +118,7 @@ class DocumentPipeline:
         answer = self.settings.answer
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
+        self.answer.parts.note_loop()
 
         def open_view(embedder: Embedder) -> IndexView:
             return IndexView(
@@ -149,7 +150,7 @@ class DocumentPipeline:
             raise PlanError(
                 "the document pipeline is not bound: call pipeline.bind(broker, open_database) before it runs"
             )
-        parts = AnswerParts(self.settings.answer, self._open_view, self.clock, self._loop)
+        parts = AnswerParts(self.settings.answer, self._open_view, self.clock, self._loop, self.answer.parts.closed)
         self.view = parts.view
         return parts
 

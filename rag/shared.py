@@ -58,9 +58,10 @@ class Shared(Generic[T]):
         self.soon(lambda: self._begin_closing(made))
 
     async def closed(self) -> None:
-        """Until everything given back is closed."""
+        """Until everything given back so far is closed, well or not."""
         await asyncio.sleep(0)
-        await asyncio.gather(*self._closing)
+        if self._closing:
+            await asyncio.wait(self._closing)  # not `gather`: whoever stops waiting must not stop the closing
 
     def _begin_closing(self, made: T) -> None:
         task = asyncio.ensure_future(self._closed(made))

@@ -119,7 +119,12 @@ class IndexView:
 
     async def run(self) -> None:
         """Until cancelled; then a last checkpoint. Raises StateError (disk), ConfigurationError (rights, the topic)."""
-        database = self._open_database()
+        try:
+            database = self._open_database()
+        except BaseException as error:
+            self._failure = error
+            self._tell()
+            raise
         try:
             while True:
                 try:
