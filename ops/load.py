@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from ..workers.app import App
 from .errors import TargetError
+from .feed import FolderFeed
 from .setting import did_you_mean
 
 DEFAULT_NAME: Final = "app"
@@ -28,6 +29,11 @@ YAML_SUFFIXES: Final = (".yaml", ".yml")
 
 def load_app(target: str) -> App:
     """Raises TargetError (PipelineFileError for YAML), saying what was looked for and what there is."""
+    return load(target)[0]
+
+
+def load(target: str) -> tuple[App, list[FolderFeed]]:
+    """As `load_app`, with the folders that a pipeline file wants watched."""
     place, name = split_target(target)
     if Path(place).suffix in YAML_SUFFIXES:
         from .pipeline_yaml.build import load_pipeline
@@ -36,7 +42,7 @@ def load_app(target: str) -> App:
             raise TargetError(f"no file {place!r}{_near(Path(place))}")
         return load_pipeline(Path(place))
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module_named(place)
-    return _app_of(module, name or DEFAULT_NAME, target)
+    return _app_of(module, name or DEFAULT_NAME, target), []
 
 
 def split_target(target: str) -> tuple[str, str]:

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -17,8 +18,10 @@ from ..state.directory import StateDirectory
 from ..topics.broker import Broker
 from ..topics.errors import BrokerUnavailableError
 from ..workers.app import App
+from ..workers.graph import Work
 from ..workers.settings import AppSettings
 from ..workers.worker import Worker
+from .feed import FolderFeed, feeding
 from .health import routes_of
 from .http import HttpServer
 from .logs import configure_logs
@@ -42,13 +45,24 @@ def run(app: App, **settings: object) -> None:
     asyncio.run(run_app(app, chosen))
 
 
-async def run_app(app: App, settings: RunSettings, broker: Broker | None = None) -> None:
-    """As `run`, in an event loop that is there. `broker`: one that was not started yet; default: Kafka as in the settings."""
-    if broker is None:
-        await wait_for(kafka_of(settings), settings.connect_timeout_ms)
-        broker = kafka_of(settings)
+async def run_app(
+    app: App, settings: RunSettings, broker: Broker | None = None, *, feeds: Sequence[FolderFeed] = ()
+) -> None:
+    """As `run`, in an event loop that is there.
+
+    `broker`: one that was not started yet; default: Kafka as in the settings, to which a document pipeline's index is bound
+    too. `feeds`: folders watched meanwhile.
+    """
     instrument, chosen = PrometheusInstrument(), settings.applied_to(app.settings)
     databases = databases_of(chosen)
+    if broker is None:
+        try:
+            await wait_for(kafka_of(settings), settings.connect_timeout_ms)
+            broker = kafka_of(settings)
+            bind_index(app, broker, chosen.state_dir / app.name / "index")
+        except BaseException:
+            databases.close()
+            raise
     worker = Worker(app, broker, settings=chosen, instrument=instrument, databases=databases)
     async with AsyncExitStack() as stack:
         stack.callback(databases.close)  # the worker closes it too, unless it never came to run
@@ -58,9 +72,24 @@ async def run_app(app: App, settings: RunSettings, broker: Broker | None = None)
             stack.push_async_callback(server.stop)
             _log.info("listening on http://%s: /metrics, /health, /ready", server.address)
         _log.info("%s: worker starts, %s, on %s", app.name, chosen.guarantee.replace("_", " "), settings.brokers)
+        memory = chosen.state_dir / app.name / "sources"
+        await stack.enter_async_context(feeding(feeds, lambda: kafka_of(settings), memory, worker.stop))
         with stopped_by_signals(worker):
             await worker.run(until_end=settings.until_end)
         _log.info("%s: worker stopped", app.name)
+
+
+def bind_index(app: App, broker: Broker, folder: Path) -> None:
+    """Where the app answers questions: its index reads from this broker and is kept in the folder."""
+    if not any(isinstance(node, Work) and node.step.kind == "answer" for node in app.graph):
+        return
+    from ..rag.pipeline import bind_answers
+    from ..state.settings import StateSettings
+    from ..state.stores.rocksdb import RocksDatabase, RocksShared
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = RocksShared(StateSettings())
+    bind_answers(app, broker, lambda: RocksDatabase(folder / "database", shared), folder)
 
 
 def databases_of(settings: AppSettings) -> StateDirectory:

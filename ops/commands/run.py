@@ -41,7 +41,7 @@ def run(
     """
     import asyncio
 
-    from ..load import load_app
+    from ..load import load
     from ..logs import configure_logs
     from ..run import run_app
 
@@ -58,4 +58,5 @@ def run(
         log_level=log_level,
     )
     configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
-    asyncio.run(run_app(load_app(target), settings))
+    loaded, feeds = load(target)
+    asyncio.run(run_app(loaded, settings, feeds=feeds))

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...workers.app import App
+from ..feed import FolderFeed
 from ..setting import did_you_mean
-from .documents import documents_of
 from .readers import duration, duration_or_none, flag, mapping, one_of, placed, text, whole
 from .streams import Streams
 from .topics import topics_of
@@ -28,17 +28,17 @@ SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
 """Keys of `settings`, the field of AppSettings each one is, and its reader."""
 
 
-def load_pipeline(file: Path) -> App:
-    """Raises PipelineFileError, whose text begins with file and line."""
-    return app_of(read_tree(file))
+def load_pipeline(file: Path) -> tuple[App, list[FolderFeed]]:
+    """The app, and the folders to be watched while it runs. Raises PipelineFileError, whose text begins with file and line."""
+    return built(read_tree(file))
 
 
 def pipeline_of(content: str, file: str = "pipeline.yaml") -> App:
-    """As `load_pipeline`, from a text."""
-    return app_of(tree_of(content, file))
+    """The app of a text."""
+    return built(tree_of(content, file))[0]
 
 
-def app_of(tree: Mapping) -> App:
+def built(tree: Mapping) -> tuple[App, list[FolderFeed]]:
     tree.check_keys(KEYS, "a pipeline")
     app = _app(tree)
     declared = tree.get("topics")
@@ -48,9 +48,12 @@ def app_of(tree: Mapping) -> App:
         tree.place.fail("a pipeline needs 'streams' or 'documents'")
     if streams is not None:
         Streams(app, topics).add_all(streams)
-    if documents is not None:
-        documents_of(documents, app)
-    return app
+    if documents is None:
+        return app, []
+    from .documents import documents_of
+
+    feed = documents_of(documents, app)
+    return app, [feed] if feed else []
 
 
 def _app(tree: Mapping) -> App:

@@ -1,7 +1,7 @@
 """The `documents` of a pipeline file: from a folder to answers. Parts are named as their files in rag/.
 
 documents:
-  sources: {files: {folder: docs}}
+  sources: {files: {folder: docs}}            # seen from the pipeline file
   splitter: {recursive: {chars_max: 800}}     # or only a name
   embedder: hashing
   index: exact
@@ -12,75 +12,44 @@ documents:
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ...rag.errors import PartError
+from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
+from ...rag.pipeline import TOPICS, DocumentSettings, document_pipeline
 from ...topics.topic import topic
 from ...workers.app import App
+from ..feed import FolderFeed
 from ..setting import did_you_mean
 from .readers import mapping, placed, text, value, whole
 from .tree import Entry, Leaf, Mapping
 
-PARTS: Final = ("parser", "splitter", "embedder", "index", "llm")
-KEYS: Final = ("sources", *PARTS, "retrieve", "topics")
-TOPICS: Final = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "dead_letters")
+PARTS: Final = ("splitter", "embedder", "index", "llm")
+KEYS: Final = ("sources", *PARTS, "retrieve", "topics", "partitions")
 
-DEFAULTS: Final = {"splitter": "recursive", "embedder": "hashing", "index": "exact", "llm": "quote"}
-"""Parts that need no model, no key and no network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part by name, with its options."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
+DEFAULTS: Final = {"embedder": "hashing"}
+"""Nothing that needs a model, a key or a network is taken unless it is named."""
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentsSettings:
-    """What a pipeline file says of documents, checked."""
-
-    app: str
-    parts: dict[str, Part]
-    """By kind: parser (only where named), splitter, embedder, index, llm."""
-    topics: dict[str, str]
-    folder: str | None = None
-    """Watched by the `files` source."""
-    source_options: dict[str, Any] = field(default_factory=dict)
-    k: int = 5
-
-
-def documents_of(entry: Entry, app: App) -> DocumentsSettings:
-    """Checks the section and adds its pipeline to the app. Raises PipelineFileError."""
-    settings = documents_settings(entry, app.name)
-    if importlib.util.find_spec("millstream.rag.pipeline") is None:
-        entry.place.fail("documents cannot be run by this version of Millstream")
-    with placed(entry.place):
-        importlib.import_module("millstream.rag.pipeline").document_pipeline(app, settings)
-    return settings
-
-
-def documents_settings(entry: Entry, app: str) -> DocumentsSettings:
-    """The section, checked. Raises PipelineFileError."""
+def documents_of(entry: Entry, app: App) -> FolderFeed | None:
+    """Adds the pipeline to the app; gives the folder that feeds it, where one is named. Raises PipelineFileError."""
     given = mapping(entry, "a mapping such as {sources: {files: {folder: docs}}, embedder: hashing}")
     given.check_keys(KEYS, "documents")
-    named = {kind: _part(kind, one) for kind in PARTS if (one := given.get(kind)) is not None}
-    sources, retrieve, topics = given.get("sources"), given.get("retrieve"), given.get("topics")
-    folder, options = _files(sources) if sources else (None, {})
-    return DocumentsSettings(
-        app=app,
-        parts={**{kind: Part(name) for kind, name in DEFAULTS.items()}, **named},
-        topics={**{name: f"{app}.{name.replace('_', '-')}" for name in TOPICS}, **(_topics(topics) if topics else {})},
-        folder=folder,
-        source_options=options,
-        k=_k(retrieve) if retrieve else 5,
-    )
+    options: dict[str, Any] = {**DEFAULTS, **{kind: _part(kind, one) for kind in PARTS if (one := given.get(kind))}}
+    if retrieve := given.get("retrieve"):
+        options["k"] = _k(retrieve)
+    if topics := given.get("topics"):
+        options["topics"] = _topics(topics)
+    if partitions := given.get("partitions"):
+        options["partitions"] = whole(partitions)
+    with placed(entry.place):
+        settings = DocumentSettings.of(app.name, **options)
+        document_pipeline(app, settings)
+    sources = given.get("sources")
+    return _files(sources, settings.topics.documents) if sources else None
 
 
 def _part(kind: str, entry: Entry) -> Part:
@@ -92,11 +61,8 @@ def _part(kind: str, entry: Entry) -> Part:
         entry.place.fail(f"{kind!r}: expected one name, got {', '.join(one.key for one in given) or 'none'}")
     one = given.entries[0]
     name = _part_name(kind, one.key, one)
-    options = (
-        Mapping(one.place, ())
-        if isinstance(one.value, Leaf) and one.value.null
-        else mapping(one, "a mapping of options")
-    )
+    empty = isinstance(one.value, Leaf) and one.value.null
+    options = Mapping(one.place, ()) if empty else mapping(one, "a mapping of options")
     try:
         known = list(inspect.signature(part_class(kind, name)).parameters)
     except PartError as error:
@@ -113,14 +79,15 @@ def _part_name(kind: str, name: str, entry: Entry) -> str:
     return name
 
 
-def _files(entry: Entry) -> tuple[str, dict[str, Any]]:
+def _files(entry: Entry, documents: str) -> FolderFeed:
     sources = mapping(entry, "a mapping such as {files: {folder: docs}}")
     sources.check_keys(("files",), "sources")
     files = sources.need("files", "'sources'")
     given = mapping(files, "a mapping such as {folder: docs}")
     given.check_keys(("folder", "bytes_max"), "the source 'files'")
-    options = {one.key: whole(one) for one in given if one.key == "bytes_max"}
-    return text(given.need("folder", "the source 'files'")), options
+    limit = given.get("bytes_max")
+    folder = Path(files.place.file).parent / text(given.need("folder", "the source 'files'"))
+    return FolderFeed(folder, documents, whole(limit) if limit else None)
 
 
 def _k(entry: Entry) -> int:
