@@ -194,6 +194,42 @@ def test_the_pipeline_is_two_halves_of_a_graph() -> None:
     assert len(app.plan().subs) == 2
 
 
+class OneAtATime(MemoryDatabase):
+    """A database on disk cannot be open twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = False
+
+    def opened(self) -> OneAtATime:
+        assert not self.is_open
+        self.is_open = True
+        return self
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+async def test_a_rebalance_opens_the_index_when_it_is_closed() -> None:
+    """The tasks of one assignment are closed and those of the next opened at once; the index is the same one on disk."""
+    broker, database = MemoryBroker(), OneAtATime()
+    await broker.create_topics([TopicSpec("shop.index-updates", partitions=2, cleanup="compact")])
+    pipeline = DocumentPipeline(settings())
+    pipeline.bind(broker, database.opened)
+    world = World(pipeline, broker)
+    await world.put("lamp.md", LAMP)
+    for _ in range(3):
+        assert (await world.ask("Where is the reading lamp made?"))["no_answer"] is False
+        world.answers.crash()
+    assert pipeline.view is not None
+    await pipeline.view.wait_ready(20_000)
+    world.ingest.operator.close()
+    world.answers.operator.close()
+    await pipeline.ingest.parts.closed()
+    await pipeline.answer.parts.closed()
+    assert not database.is_open
+
+
 async def test_a_pipeline_that_is_not_bound_says_so() -> None:
     with pytest.raises(PlanError, match=r"call pipeline\.bind"):
         Running(DocumentPipeline(settings()).answer)
