@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def _root_as_before():
     kafka.setLevel(kafka_level)
 
 
-def _logged(log_format: str, **options: object) -> tuple[logging.Logger, io.StringIO]:
+def _logged(log_format: str, **options: Any) -> tuple[logging.Logger, io.StringIO]:
     stream = io.StringIO()
     configure_logs(log_format, stream=stream, **options)
     return logging.getLogger("millstream.test"), stream

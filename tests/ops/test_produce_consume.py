@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -86,8 +87,8 @@ async def _broker(**partitions: int) -> MemoryBroker:
     return broker
 
 
-async def _read(broker: MemoryBroker, topic: str, partitions: int, **options: object) -> list[Shown]:
-    chosen = {"from_beginning": True, "until_end": True, "limit": None} | options
+async def _read(broker: MemoryBroker, topic: str, partitions: int, **options: Any) -> list[Shown]:
+    chosen: dict[str, Any] = {"from_beginning": True, "until_end": True, "limit": None} | options
     return [record async for record in records_of(broker, topic, partitions, **chosen)]
 
 

@@ -75,8 +75,10 @@ async def test_an_app_begins_anew_after_a_reset(broker: MemoryBroker, tmp_path: 
     await _ran(broker, _app("shop", tmp_path))
     from millstream.ops.consume import records_of
 
-    options = {"from_beginning": True, "until_end": True, "limit": None}
-    values = [record.value async for record in records_of(broker, "shop-totals", 1, **options)]
+    values = [
+        record.value
+        async for record in records_of(broker, "shop-totals", 1, from_beginning=True, until_end=True, limit=None)
+    ]
     half = len(values) // 2
     assert (half > 0, values[:half]) == (True, values[half:])
 

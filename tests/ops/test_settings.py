@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -63,7 +64,7 @@ def test_what_is_wrong_is_named_with_its_place(line: str) -> None:
     """The value, the place, and the closest right word."""
     place, given_text, expected = (part.strip() for part in line.split(" | "))
     name, _, value = given_text.partition("=")
-    layers = {"environment": {}} | {place: {name: value}}
+    layers: dict[str, Any] = {"environment": {}} | {place: {name: value}}
     with pytest.raises(SettingsError) as raised:
         RunSettings.of(**layers)
     assert str(raised.value) == expected
