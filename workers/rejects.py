@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..topics.arrow_buffers import series_binary
 from ..topics.batch import INTERNAL_COLUMNS, OFFSET, Batch, Fetch, Partition, Records
 from ..topics.codecs.json import CODEC as JSON
 from ..topics.dead_letter import PREFIX, Rejected, dead_letter_records
 from .commit import Send
 from .errors import UserFunctionError
 from .graph import Source
+from .inputs import RAW_SCHEMA
 from .instrument import Instrument
 
 
@@ -70,13 +72,18 @@ class Rejects:
             self._without_record(batch, rows[~known], _picked(reasons, ~known), step)
 
     def _without_record(self, batch: Batch, rows: NDArray[np.int64], reasons: Sequence[str], step: str) -> None:
-        """As JSON of the columns, to the dead letters of the first source that has some."""
+        """To the dead letters of the first source that has some: rows of bytes as they were, others as JSON of their columns."""
         frame = batch.frame[rows].select(name for name in batch.frame.columns if name not in INTERNAL_COLUMNS)
         self._instrument.count("rejected_records", len(rows), topic="", error="function", step=step)
         target = next((topic.dead_letters for topic in self._topics.values() if topic.dead_letters), None)
-        if target is not None:
-            headers = [_headers(reason, step, self._app) for reason in reasons]
-            self._sends.append(Send(Partition(target, 0), Records(None, JSON.encode(frame), headers=headers)))
+        if target is None:
+            return
+        headers = [_headers(reason, step, self._app) for reason in reasons]
+        if dict(frame.schema) == RAW_SCHEMA.polars():
+            records = Records(series_binary(frame["key"]), series_binary(frame["value"]), headers=headers)
+        else:
+            records = Records(None, JSON.encode(frame), headers=headers)
+        self._sends.append(Send(Partition(target, 0), records))
 
     def take(self) -> list[Send]:
         """Dead letters since the last call."""

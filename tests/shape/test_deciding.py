@@ -32,6 +32,7 @@ SHELL = (
     "workers/operator.py",  # the protocol AsyncOperator
     "workers/outbox.py",  # acknowledgements
     "workers/shard_runtime.py",  # performs a shard's instructions
+    "workers/recovery.py",  # reads what a shard's state is restored from
     "workers/startup.py",  # topics are found and created
     "workers/worker.py",
 )
