@@ -5,14 +5,14 @@ millstream run examples/shop/pipeline.py         a worker of your own
 """
 
 from millstream import App, count, sum_, tumbling
-from millstream.rag.pipeline import DocumentPipeline, document_pipeline
+from millstream.rag.pipeline import document_pipeline
 
 ORDER = {"order": "int", "user": "string", "product": "string", "cents": "int", "ts": "timestamp_ms"}
 VIEW = {"view": "int", "user": "string", "product": "string", "ts": "timestamp_ms"}
 PARTITIONS = 4
 
 
-def shop(name: str = "shop", embedder: str = "local") -> tuple[App, DocumentPipeline]:
+def shop(name: str = "shop", embedder: str = "local") -> App:
     """`name`: of the consumer group, and the prefix of every topic. `embedder`: "hashing" needs no model."""
     app = App(name, guarantee="exactly_once", commit_interval="250ms")
     shape = {"key": "user", "event_time": "ts", "out_of_order": "1s", "partitions": PARTITIONS}
@@ -29,10 +29,8 @@ def shop(name: str = "shop", embedder: str = "local") -> tuple[App, DocumentPipe
     bought.to(app.topic(f"{name}.bought", key="user", partitions=PARTITIONS))
 
     # Documents become chunks and vectors, questions become answers with their sources.
-    documents = document_pipeline(
-        app, embedder=embedder, splitter="markdown", index="exact", llm="quote", k=4, partitions=PARTITIONS
-    )
-    return app, documents
+    document_pipeline(app, embedder=embedder, splitter="markdown", llm="quote", k=4, partitions=PARTITIONS)
+    return app
 
 
-app, documents = shop()
+app = shop()

@@ -27,7 +27,7 @@ from .figures import count, rate, span, whole
 from .outputs import Outputs
 from .place import Place
 from .processes import Workers
-from .progress import moved_again_at, rates
+from .progress import moved_again_at
 from .settings import DemoSettings
 from .snapshot import WorkerSeen
 from .stage import Stage
@@ -108,7 +108,8 @@ class Director:
         deadline = time.monotonic() + self.settings.step_timeout_s
         while not is_so():
             if time.monotonic() > deadline:
-                raise Differs(f"{what} did not happen within {self.settings.step_timeout_s:.0f} s")
+                doing = "; ".join(f"w{number} {phases}" for number, phases in self.watching.phases.items())
+                raise Differs(f"{what} did not happen within {self.settings.step_timeout_s:.0f} s\n{doing}")
             await asyncio.sleep(0.05)
 
     # -- the steps
@@ -164,7 +165,7 @@ class Director:
         )
         await asyncio.sleep(max(0.0, began + self.settings.flow_s - time.monotonic()))
         windows = len({row["window_start"] for row in self._rows("sales")})
-        came, _ = rates(self.stage.samples, self.settings.flow_s)
+        came = (sum(map(len, self.traffic.sent)) - self.settings.history_rows) / (time.monotonic() - began)
         behind = self.stage.samples[-1].behind_s * 1000
         pairs = len(self.outputs.records[self.settings.topic("bought")])
         self.stage.done(f"{rate(came)}, {span(behind)} behind; {windows} windows, {count(pairs)} pairs")

@@ -17,7 +17,8 @@ from .errors import Differs
 ANSWER_TIMEOUT_S: Final = 2.0
 STOP_TIMEOUT_S: Final = 30.0
 LOG_LINES: Final = 12
-POLL_S: Final = 0.05
+_NOT_OURS: Final = {"closed", "dropping", "lost"}
+"""Phases of partitions that a worker has given up."""
 
 
 class Workers:
@@ -88,7 +89,15 @@ def shards_of(statistics: dict[str, Any] | None) -> list[int]:
     """Numbers of the partitions that a worker works on; none while it is not ready."""
     if not statistics or not statistics.get("ready"):
         return []
-    return sorted(shard["number"] for shard in statistics["shards"])
+    return sorted(shard["number"] for shard in statistics["shards"] if shard["phase"] not in _NOT_OURS)
+
+
+def phases_of(statistics: dict[str, Any] | None) -> str:
+    """`running: 0 running, 2 restoring`, for people."""
+    if not statistics:
+        return "does not answer"
+    phases = ", ".join(f"{shard['number']} {shard['phase']}" for shard in statistics["shards"])
+    return f"{statistics['state']}: {phases or 'no partitions'}"
 
 
 def _status(process: subprocess.Popen[bytes]) -> int | None:

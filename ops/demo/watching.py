@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Final
 
 from ...topics.broker import Broker
-from .processes import Workers, shards_of
+from .processes import Workers, phases_of, shards_of
 from .progress import Timeline
 from .settings import DemoSettings
 from .snapshot import WorkerSeen
@@ -31,6 +31,8 @@ class Watching:
         """Of what is sent; None before the first event."""
         self.killed: frozenset[int] = frozenset()
         self.shards: dict[int, list[int]] = {}
+        self.phases: dict[int, str] = {}
+        """What each does, for an error's text."""
         self._is_over = False
 
     def stop(self) -> None:
@@ -60,6 +62,7 @@ class Watching:
         running = [number for number in numbers if number in self._workers.numbers]
         told = await asyncio.gather(*(self._workers.statistics(number) for number in running))
         self.shards = {number: shards_of(one) for number, one in zip(running, told, strict=True)}
+        self.phases = {number: phases_of(one) for number, one in zip(running, told, strict=True)}
         self._stage.workers = tuple(self._seen(number) for number in numbers)
 
     def all_shared(self, numbers: Collection[int]) -> bool:

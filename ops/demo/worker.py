@@ -1,7 +1,6 @@
 """A worker of the demo, as a process: `python -m millstream.ops.demo.worker JSON`. Ends at once when the demo is gone.
 
-`millstream run` for an app with documents: the example is loaded, its index is bound to the broker and to a database of its
-own, and the worker runs until SIGTERM.
+Otherwise it is `millstream run examples/shop/pipeline.py`, with the app's name and the embedder chosen by the demo.
 """
 
 from __future__ import annotations
@@ -16,12 +15,8 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...rag.pipeline import DocumentPipeline
-from ...state.settings import StateSettings
-from ...state.stores.rocksdb import RocksDatabase, RocksShared
-from ...topics.broker import Broker
 from ..logs import configure_logs
-from ..run import kafka_of, run_app, wait_for
+from ..run import run_app
 from ..settings import RunSettings
 
 
@@ -57,19 +52,8 @@ class WorkerOrder:
 async def work(order: WorkerOrder) -> None:
     settings = order.settings()
     configure_logs(settings.log_format, settings.log_level, secrets=settings.secrets())
-    app, documents = runpy.run_path(order.example)["shop"](order.app, order.embedder)
-    await wait_for(kafka_of(settings), settings.connect_timeout_ms)
-    broker = kafka_of(settings)
-    bind(documents, broker, Path(order.state_dir))
-    await run_app(app, settings, broker)
-
-
-def bind(documents: DocumentPipeline, broker: Broker, folder: Path) -> None:
-    """The index in `<folder>/index`, beside the app's state."""
-    shared = RocksShared(StateSettings())
-    index = folder / "index"
-    index.mkdir(parents=True, exist_ok=True)
-    documents.bind(broker, lambda: RocksDatabase(index / "database", shared), index)
+    app = runpy.run_path(order.example)["shop"](order.app, order.embedder)
+    await run_app(app, settings)
 
 
 def end_with_parent() -> None:
