@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from .layout import CHARACTER, Frame, Layout, Placed, layout_of
+from .layout import CHARACTER, GAP, Frame, Layout, Placed, layout_of
 from .outline import Outline
 
 _STYLE: Final = """
@@ -59,8 +59,11 @@ def _frame(frame: Frame) -> str:
 def _arrow(layout: Layout, source: str, target: str) -> str:
     a, b = layout.boxes[source], layout.boxes[target]
     x1, y1, x2, y2 = a.x + a.width, a.y + a.height / 2, b.x, b.y + b.height / 2
-    bend = max(24.0, abs(x2 - x1) / 2)
-    return f'<path class="arrow" marker-end="url(#head)" d="M{x1:g},{y1:g} C{x1 + bend:g},{y1:g} {x2 - bend:g},{y2:g} {x2:g},{y2:g}"/>'
+    turn = max(x1, x2 - GAP)  # level as far as the last gap, so that a long arrow passes beside the boxes of other rows
+    bend = max(24.0, (x2 - turn) / 2)
+    level = f" H{turn:g}" if turn > x1 else ""
+    curve = f"C{turn + bend:g},{y1:g} {x2 - bend:g},{y2:g} {x2:g},{y2:g}"
+    return f'<path class="arrow" marker-end="url(#head)" d="M{x1:g},{y1:g}{level} {curve}"/>'
 
 
 def _box(placed: Placed) -> Iterator[str]:
