@@ -19,7 +19,6 @@ from typer.core import TyperGroup
 from . import commands
 from .setting import did_you_mean
 
-
 _COMPLETION = ("install_completion", "show_completion")
 """Options typer adds to each app that it takes for a whole program."""
 
