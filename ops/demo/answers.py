@@ -60,7 +60,7 @@ async def changes(stage: Stage, place: Place, asker: Asker, outputs: Outputs, se
         Talk("A", gone.text or "The documents do not say.", "strong"),
         Talk("", f"no source is {DELETED.uri}, {gone_after} after it was deleted", "soft"),
     )
-    return f"answer changed after {changed}, deleted text gone after {gone_after}"
+    return f"changed after {changed}, gone after {gone_after}"
 
 
 async def _asked(edit: Edit, stage: Stage, asker: Asker) -> Answered:

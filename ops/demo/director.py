@@ -23,7 +23,7 @@ from .answers import changes
 from .asking import Asker
 from .errors import Differs
 from .feed import together
-from .figures import count, rate, span, whole
+from .figures import rate, span, whole
 from .outputs import Outputs
 from .place import Place
 from .processes import Workers
@@ -128,7 +128,7 @@ class Director:
 
     async def _documents_are_read(self) -> None:
         files = sum(1 for path in self.place.documents.rglob("*.md"))
-        self.stage.begin(story.DOCUMENTS, f"Read {files} documents into the index (embedder: {self.embedder})")
+        self.stage.begin(story.DOCUMENTS, f"Read {files} documents into the index, embedder {self.embedder}")
         self._beside(self.outputs.run())  # the workers have made the topics by now
         began = time.monotonic()
         topic = self.settings.topic("documents")
@@ -145,7 +145,7 @@ class Director:
         question, document = LAST_DOCUMENT
         await self.asker.ask_until(question, lambda answer: document in answer.sources[:1])
         chunks = sum(status["chunks"] for status in found.values() if status)
-        self.stage.done(f"{chunks} chunks, findable {span((time.monotonic() - began) * 1000)} after the start")
+        self.stage.done(f"{chunks} chunks, findable after {span((time.monotonic() - began) * 1000)}")
 
     def _statuses(self) -> dict[str, dict[str, Any] | None]:
         return self.outputs.last(self.settings.topic("documents-status"))
@@ -167,8 +167,7 @@ class Director:
         windows = len({row["window_start"] for row in self._rows("sales")})
         came = (sum(map(len, self.traffic.sent)) - self.settings.history_rows) / (time.monotonic() - began)
         behind = self.stage.samples[-1].behind_s * 1000
-        pairs = len(self.outputs.records[self.settings.topic("bought")])
-        self.stage.done(f"{rate(came)}, {span(behind)} behind; {windows} windows, {count(pairs)} pairs")
+        self.stage.done(f"{rate(came)}, {span(behind)} behind; {windows} windows")
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         return [orjson.loads(value) for _, value in self.outputs.records[self.settings.topic(name)] if value]
@@ -200,7 +199,7 @@ class Director:
         everybody = range(1, self.settings.workers + 1)
         await self._until(lambda: self.watching.all_shared(everybody), "the worker's coming back")
         back = span((time.monotonic() - killed) * 1000)
-        self.stage.done(f"its partitions moved again after {span((moved[0] - killed) * 1000)}, back after {back}")
+        self.stage.done(f"moves again after {span((moved[0] - killed) * 1000)}, back after {back}")
 
     async def _everything_is_recounted(self) -> None:
         self.stage.begin(story.RECOUNT)
@@ -220,10 +219,7 @@ class Director:
         found = self._sales(sales) + self._pairs(pairs)
         if not found.is_right:
             raise Differs("\n".join([str(found), *found.examples]))
-        events = whole(len(truth))
-        self.stage.done(
-            f"{whole(found.right)} of {whole(found.expected)} right from {events} events, none lost, none twice"
-        )
+        self.stage.done(f"{whole(found.right)} of {whole(found.expected)} right, none lost, none twice")
 
     async def _settled(self, is_so: Callable[[], bool]) -> None:
         """Waits for what must come; what does not come in time is the recount's to tell."""

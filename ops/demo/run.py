@@ -137,13 +137,17 @@ def _ending(settings: DemoSettings) -> tuple[tuple[str, str, str], ...]:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: everything it started is ended."""
+    """SIGTERM ends the demo as Ctrl-C does, and Ctrl-C does so in a shell's background, too: everything started is ended."""
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from .story import Story
 
 Level = Literal["ok", "warn", "bad", "idle"]
 
-ABOUT_S: Final = 75
+ABOUT_S: Final = 65
 """How long it takes on two cores; said beside the time that has passed."""
 
 

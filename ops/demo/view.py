@@ -92,9 +92,13 @@ def _step(step: Step, elapsed_s: float, width: int) -> Line:
     mark, style = (_SPIN[int(elapsed_s * 4) % 4], "cyan") if running else _STEP_MARKS[step.state]
     line = _line().at(1, mark, style)
     line.at(3, f"{step.number}  {step.title}", _NAME if running else _SOFT if step.state == "waiting" else "")
-    room = width - 3 - line.cell_len
-    figure = step.figure if len(step.figure) <= room else f"{step.figure[: max(room - 1, 0)]}…"
+    figure = _cut(step.figure, width - 8)
+    line.truncate(width - 3 - len(figure), overflow="ellipsis")  # the title gives way, the figure is the news
     return line.at(width - 1, figure, "bold red" if step.state == "failed" else "cyan", right=True)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
 
 
 def _happening(snapshot: Snapshot, width: int) -> Iterator[Line]:
@@ -114,7 +118,7 @@ def _happening(snapshot: Snapshot, width: int) -> Iterator[Line]:
 
 def _figures(live: Live, width: int) -> Iterator[Line]:
     room = min(_LINE_CHARS_MAX, width - 40)
-    most = max((*live.in_line, *live.done_line, 1.0)) * 1.3
+    most = max((*live.in_line, 1.0)) * 1.6  # working off a backlog goes over the top
     slow = live.behind_ms > 2_000
     rows = (
         ("coming in", rate(live.in_per_s), live.in_line, most, "cyan"),
