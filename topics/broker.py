@@ -1,8 +1,8 @@
 """The one protocol by which Millstream touches Kafka; `topics/kafka` and `topics/memory` implement it.
 
 A `Broker` opens producers, group consumers and readers, and knows topics. Everything that waits is here; everything that
-decides is elsewhere. The contract suites `tests/contracts/{broker,group,transaction}_contract.py` say what each method promises and run over
-every implementation.
+decides is elsewhere. The contract suites `tests/contracts/{broker,group,transaction}_contract.py` say what each method
+promises and run over every implementation.
 
 What an implementation must mind (exactly-once.md tells why): read committed offsets with an OffsetFetch whose top-level
 error is checked; never report a commit before every acknowledgement; translate every client error into `topics.errors`.
@@ -152,7 +152,7 @@ class Producer(Protocol):
         ...
 
     async def send(self, partition: Partition, records: Records) -> Awaitable[int]:
-        """Hand over; waits only while the send buffer is full. The awaitable gives the offset after the last record.
+        """Hand over; waits only while the send buffer is full. The awaitable gives the offset after the last record, as often as it is awaited.
 
         Raises RecordTooLargeError with the row numbers before anything of these records was sent, ConfigurationError for
         a partition that does not exist. The awaitable raises RecordTooLargeError (the topic takes less than this client

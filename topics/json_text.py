@@ -60,6 +60,8 @@ def glued(pieces: Sequence[Piece], height: int) -> pl.Series:
             merged[-1] += piece
         else:
             merged.append(piece)
+    if len(merged) == 1 and isinstance(merged[0], str):
+        return pl.select(pl.repeat(merged[0], height)).to_series()
     parts = [pl.lit(piece) if isinstance(piece, str) else pl.lit(piece).alias(str(n)) for n, piece in enumerate(merged)]
     return pl.select(pl.concat_str(parts)).to_series()
 
@@ -81,6 +83,8 @@ def cell_pieces(column: pl.Series) -> list[Piece]:
         finite = column.is_finite()
         plain = column if finite.all() else pl.select(pl.when(finite).then(column)).to_series()
         return [_or_null(plain.cast(pl.String))]
+    if dtype.is_integer() and column.len() and not column.null_count() and column.min() == column.max():
+        return [str(column[0])]  # one constant more in a piece that is there anyway: the start and end of a window
     if dtype.is_integer() or isinstance(dtype, pl.Boolean | pl.Null):
         return [_or_null(column.cast(pl.String))]
     if isinstance(dtype, pl.List | pl.Array | pl.Struct):

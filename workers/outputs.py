@@ -33,8 +33,11 @@ class SinkWriter:
     own_partition: int
 
     def sends(self, batches: Sequence[Batch]) -> list[Send]:
-        """In the order of the rows, a partition."""
-        frame = joined([batch.frame for batch in batches])
+        """In the order of the rows, a partition. Large batches are written each for itself: what a window gives has one
+        start, one end and one time, which makes it cheaper to encode than windows that were joined first."""
+        return [send for frame in _pieces([batch.frame for batch in batches]) for send in self._sends_of(frame)]
+
+    def _sends_of(self, frame: pl.DataFrame) -> list[Send]:
         keys, values = self._encoded(frame)
         times = frame[TIME].to_numpy()
         targets = partitions_of(keys, self.partitions, self.own_partition, frame.height)
@@ -98,6 +101,25 @@ class RepartitionWriter:
         targets = partitions_of(keys, self.partitions, self.own_partition, frame.height)
         kept = frame.select(*self.columns, pl.col(TIME).alias(BLOCK_TIME))
         return {index: list(_cut(kept if rows is None else kept[rows])) for index, rows in _by_partition(targets)}
+
+
+PIECE_ROWS_MIN = 2_000
+"""Frames with fewer rows are joined with their neighbours before they are encoded."""
+
+
+def _pieces(frames: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows, in pieces that are worth a call each."""
+    small: list[pl.DataFrame] = []
+    for frame in frames:
+        if frame.height >= PIECE_ROWS_MIN and not small:
+            yield frame
+            continue
+        small.append(frame)
+        if sum(piece.height for piece in small) >= PIECE_ROWS_MIN:
+            yield joined(small)
+            small = []
+    if small:
+        yield joined(small)
 
 
 def joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

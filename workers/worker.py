@@ -258,7 +258,9 @@ class Worker:
                 self._told_unavailable(error)
                 await asyncio.sleep(self.settings.retry_backoff_ms / 1000)
                 continue
-            self._unavailable = False
+            if self._unavailable:
+                self._unavailable = False
+                self.instrument.gauge("broker_unavailable", 0)
             if fetches:
                 self._dispatch(ev.Fetched(fetches))
 
