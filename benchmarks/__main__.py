@@ -39,7 +39,12 @@ class Result:
 
 def machine() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cores": os.cpu_count(), "memory_gib": round(memory, 1), "cpu": _cpu_model(), "python": platform.python_version()}
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "cpu": _cpu_model(),
+        "python": platform.python_version(),
+    }
 
 
 def _cpu_model() -> str:
@@ -82,7 +87,8 @@ def check(name: str, values: list[bytes | None], clicks: Clicks) -> str:
     truth = clicks.truth()
     both = truth.join(last, on=["user_id", "window_start"], how="full", suffix="_got")
     wrong = both.filter(
-        pl.col("n").ne_missing(pl.col("n_got")) | ((pl.col("total") - pl.col("total_got")).abs() > 1e-6).fill_null(value=True)
+        pl.col("n").ne_missing(pl.col("n_got"))
+        | ((pl.col("total") - pl.col("total_got")).abs() > 1e-6).fill_null(value=True)
     )
     assert wrong.height == 0, f"{wrong.height} of {truth.height} results are wrong: {wrong.head(3)}"
     return f"{truth.height:,} results right, {rows.height:,} updates"
@@ -99,7 +105,9 @@ def run_job(name: str, bootstrap: str, clicks: Clicks) -> Result:
     events = clicks.frame.height
     per_event = told["cpu_s"] / events * 1e6
     rate = events / told["wall_s"]
-    print(f"{name:26} {per_event:6.2f} us CPU/event  {rate:>10,.0f} events/s  {told['peak_mib']:>6,.0f} MiB peak   {checked}")
+    print(
+        f"{name:26} {per_event:6.2f} us CPU/event  {rate:>10,.0f} events/s  {told['peak_mib']:>6,.0f} MiB peak   {checked}"
+    )
     stages = {stage: round(seconds / events * 1e6, 3) for stage, seconds in told["stages_s"].items()}
     print(f"{'':26} by stage {stages}, the rest {per_event - sum(stages.values()):.2f}", flush=True)
     return Result(name, round(per_event, 3), "us_cpu/event", "lower", TARGETS.get(name))

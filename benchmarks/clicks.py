@@ -48,7 +48,10 @@ class Clicks:
         pages = pl.Series(_PAGES)
         return cls(
             frame.select(
-                pl.format("user-{}", "user").alias("user_id"), pages[frame["page"]].alias("page"), pl.col("price"), pl.col("ts")
+                pl.format("user-{}", "user").alias("user_id"),
+                pages[frame["page"]].alias("page"),
+                pl.col("price"),
+                pl.col("ts"),
             )
         )
 
@@ -63,7 +66,7 @@ class Clicks:
             values = _binary(rows.select(pl.struct(pl.all()).struct.json_encode().alias("value"))["value"])
             targets = murmur2_partitions(keys, PARTITIONS)
             for index in range(PARTITIONS):
-                chosen = pa.array(np.flatnonzero(targets == index))
+                chosen = pa.array(np.flatnonzero(targets == index), pa.int64())
                 await (await producer.send(Partition(topic, index), Records(keys.take(chosen), values.take(chosen))))
         await producer.stop()
 

@@ -152,7 +152,9 @@ class Producer(Protocol):
         ...
 
     async def send(self, partition: Partition, records: Records) -> Awaitable[int]:
-        """Hand over; waits only while the send buffer is full. The awaitable gives the offset after the last record, as often as it is awaited.
+        """Hand over; waits only while the send buffer is full.
+
+        The awaitable gives the offset after the last record, as often as it is awaited.
 
         Raises RecordTooLargeError with the row numbers before anything of these records was sent, ConfigurationError for
         a partition that does not exist. The awaitable raises RecordTooLargeError (the topic takes less than this client

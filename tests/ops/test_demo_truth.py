@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.ops.demo.feed import DISORDER_MS, Feed, Rows, together
-from millstream.ops.demo.truth import VIEWED_BEFORE_MS, WINDOW_MS, Recount, falsified, pairs_of, recount, sales_of
+from millstream.ops.demo.truth import (
+    VIEWED_BEFORE_MS,
+    WINDOW_MS,
+    Recount,
+    Results,
+    falsified,
+    pairs_of,
+    recount,
+    sales_of,
+)
 
 ORDERS = {"order": pl.Int64, "user": pl.String, "product": pl.String, "cents": pl.Int64, "ts": pl.Int64}
 VIEWS = {"view": pl.Int64, "user": pl.String, "product": pl.String, "ts": pl.Int64}
@@ -69,7 +78,7 @@ def test_pairs_are_those_of_two_loops(seed: int, bought: int, looked: int) -> No
     assert set(pairs_of(rows)) == slow
 
 
-EXPECTED = {("lamp", 0): (2, 150), ("pan", 0): (1, 1)}
+EXPECTED: Results = {("lamp", 0): (2, 150), ("pan", 0): (1, 1)}
 LAMP, PAN = (("lamp", 0), (2, 150)), (("pan", 0), (1, 1))
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.scenarios.judge import Verdict, Watcher, judge_doubled, judge_sums
 from tests.scenarios.orders import PARTITIONS, STEP_MS, USERS

@@ -38,8 +38,9 @@ class Watcher:
     def read(self, timeout_s: float = 0.1) -> int:
         """Takes what is there; how many rows are known now."""
         for message in self._consumer.consume(10_000, timeout_s):
-            if message.error() is None and message.value() is not None:
-                self.rows.append(orjson.loads(message.value()))
+            value = message.value()
+            if message.error() is None and value is not None:
+                self.rows.append(orjson.loads(value))
         return len(self.rows)
 
     def read_until(self, enough: Callable[[list[dict[str, Any]]], bool], deadline_s: float) -> bool:

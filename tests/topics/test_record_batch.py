@@ -114,4 +114,4 @@ def test_no_records_make_no_batch():
 
 def test_an_unknown_compression_is_refused():
     with pytest.raises(ConfigurationError, match="one of none, lz4, zstd"):
-        record_batches(Records(None, pa.array([b""], pa.large_binary())), now_ms=1, compression="gzip")
+        record_batches(Records(None, pa.array([b""], pa.large_binary())), now_ms=1, compression="gzip")  # type: ignore[arg-type]

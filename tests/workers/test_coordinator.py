@@ -94,6 +94,10 @@ class World:
         raise AssertionError(f"never settles: {self.under_way}")
 
 
+def phase_of(world: World) -> Phase:
+    return world.coordinator.shards[0].phase
+
+
 def working(rules: ShardRules = RULES, shards: frozenset[int] = frozenset({0})) -> World:
     world = World(rules)
     world.tell(ev.Assigned(shards, 1))
@@ -199,12 +203,12 @@ def test_a_fenced_shard_is_never_initialised_again_without_a_new_generation() ->
     world.settle()
     assert world.performed == ["Drop"]
     assert world.said == ["RequestRejoin"]
-    assert world.coordinator.shards[0].phase is Phase.LOST
+    assert phase_of(world) is Phase.LOST
     world.tell(ev.Tick(10_000))
     assert not world.under_way
     world.tell(ev.Revoked(), ev.Assigned(frozenset({0}), 2))
     world.settle()
-    assert world.coordinator.shards[0].phase is Phase.RUNNING
+    assert phase_of(world) is Phase.RUNNING
 
 
 def test_a_rebalance_waits_for_the_open_commit() -> None:

@@ -20,6 +20,7 @@ from millstream.workers.errors import PlanError, UserFunctionError
 from millstream.workers.operator import AsyncOperator, Call, Emit
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
+from millstream.workers.watermark import InputTime
 from millstream.workers.windows.tumbling import tumbling
 
 CLICKS = {"user": "string", "page": "string", "price": "int", "ts": "timestamp_ms"}
@@ -114,7 +115,7 @@ def test_without_control_records_the_slow_partition_would_be_late(monkeypatch: p
     """Negative control of the test above: event time taken from the rows themselves loses rows."""
     from millstream.workers import task as task_module
 
-    monkeypatch.setattr(task_module, "_time", lambda topology, source: task_module.InputTime(None, None))
+    monkeypatch.setattr(task_module, "_time", lambda topology, source: InputTime(None, None))
     from millstream.workers import inputs as inputs_module
 
     read_rows = inputs_module.Input._read_rows
