@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final
 from ...rag.errors import PartError
 from ...rag.weights import PACKAGED, packaged_model
 from ...topics.broker import Broker
+from ...topics.errors import ConfigurationError
 from ..local_broker import LocalBroker
 from ..local_broker.cluster import free_ports
 from ..local_broker.jars import kafka_jars
@@ -33,6 +35,7 @@ from .settings import DemoSettings
 from .stage import Stage
 from .worker import WorkerOrder
 
+GROUP_POLL_S: Final = 0.5
 _NEEDED: Final = ("onnxruntime", "tokenizers")
 """Modules of the embedder `local`."""
 
@@ -78,7 +81,7 @@ async def _told(settings: DemoSettings, kafka: RunSettings, place: Place, stage:
 async def _with_workers(settings: DemoSettings, kafka: RunSettings, place: Place, stage: Stage, broker: Broker) -> None:
     numbers = range(1, settings.workers + 1)
     ports = dict(zip(numbers, free_ports(settings.workers), strict=True))
-    embedder = embedder_here()
+    embedder = settings.embedder or embedder_here()
 
     def command(number: int) -> list[str]:
         order = WorkerOrder(
@@ -106,6 +109,14 @@ async def _removed(broker: Broker, settings: DemoSettings) -> None:
     app = settings.app
     topics = [name for name in await broker.list_topics() if name.startswith((f"{app}.", f"{app}-"))]
     await broker.delete_topics(topics)
+    deadline = time.monotonic() + 2 * settings.session_timeout_ms / 1000
+    while True:
+        try:
+            return await broker.delete_group(app)
+        except ConfigurationError:  # a worker that was killed is a member until its session times out
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(GROUP_POLL_S)
 
 
 def embedder_here() -> str:

@@ -23,6 +23,8 @@ class DemoSettings:
     """Documents, state, logs and Kafka's data, removed at the end unless `keep`."""
     example: Path = EXAMPLE
     keep: bool = False
+    embedder: str | None = None
+    """None: `local` where its model is installed, else `hashing`."""
     flow_s: float = 12.0
     """How long events flow before the questions are asked."""
     rate_per_s: int = 2_500
