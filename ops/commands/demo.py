@@ -48,9 +48,8 @@ def demo(
     from ..demo.settings import DemoSettings
 
     console = Console(highlight=False)
-    screen: Screen = (
-        Lines(console) if plain or not console.is_terminal else Terminal(console, console.options.ascii_only)
-    )
+    kind = Lines if plain or not console.is_terminal else Terminal
+    screen: Screen = kind(console, console.options.ascii_only)
     name = "shop" if brokers is None else f"shop-demo-{uuid.uuid4().hex[:8]}"
     settings = DemoSettings(name, brokers, keep=keep, flow_s=seconds, rate_per_s=rate, falsify=falsify)
     if not run_demo(settings, screen):

@@ -1,4 +1,4 @@
-"""Figures as people read them: three digits, a unit, `12 k` and not `12345`."""
+"""Figures as people read them: three digits, a unit, `12.3 k` and not `12345`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LEVELS = "▁▂▃▄▅▆▇"
 
 
 def count(number: float) -> str:
-    """`412 806` below ten thousand in full, `46.5 k` and `1.2 M` above; with a thin space between."""
+    """`412 806` below ten thousand in full, `46.5 k` and `1.2 M` above."""
     for size, unit in ((1e9, "bn"), (1e6, "M"), (1e4, "k")):
         if number >= size:
             return f"{number / (1e3 if size == 1e4 else size):.3g} {unit}"

@@ -13,7 +13,7 @@ from rich.live import Live
 from .snapshot import Talk
 from .stage import Stage
 from .story import Step
-from .view import frame, plain
+from .view import ASCII, frame, plain
 
 FRAMES_PER_S: Final = 4
 
@@ -38,6 +38,7 @@ class Lines:
     """One line a step, what was said below it, and the ending."""
 
     console: Console
+    ascii_only: bool = False
 
     def tell(self, what: Step | Talk) -> None:
         text = plain(what, 7) if isinstance(what, Step) else f"      {what.mark:1} {what.text}"
@@ -54,6 +55,8 @@ class Lines:
             self._write(f"  {word:4} {what}{'   ' + for_what if for_what else ''}")
 
     def _write(self, text: str) -> None:
+        if self.ascii_only:
+            text = text.translate(ASCII).encode("ascii", "replace").decode()
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -27,7 +27,7 @@ _STEP_MARKS: Final = {"waiting": ("·", _SOFT), "done": ("✓", "cyan"), "failed
 _SPIN: Final = "◐◓◑◒"
 _TALK: Final = {"plain": "", "strong": _NAME, "soft": _SOFT, "warn": "yellow"}
 _LINE_CHARS_MAX: Final = 60
-ASCII: Final = str.maketrans("●▲■○·─→✓✗◐◓◑◒█▁▂▃▄▅▆▇…", "o!X-.->vx|/-\\#__--==#~")
+ASCII: Final = str.maketrans("●▲■○·─→✓✗◐◓◑◒█▁▂▃▄▅▆▇…\u202f\u2009", "o!X-.->vx|/-\\#__--==#~  ")
 
 
 class Line(Text):

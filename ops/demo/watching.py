@@ -33,6 +33,8 @@ class Watching:
         self.shards: dict[int, list[int]] = {}
         self.phases: dict[int, str] = {}
         """What each does, for an error's text."""
+        self._worked: set[int] = set()
+        """Workers that were ready once."""
         self._is_over = False
 
     def stop(self) -> None:
@@ -62,6 +64,7 @@ class Watching:
         running = [number for number in numbers if number in self._workers.numbers]
         told = await asyncio.gather(*(self._workers.statistics(number) for number in running))
         self.shards = {number: shards_of(one) for number, one in zip(running, told, strict=True)}
+        self._worked |= {number for number, shards in self.shards.items() if shards}
         self.phases = {number: phases_of(one) for number, one in zip(running, told, strict=True)}
         self._stage.workers = tuple(self._seen(number) for number in numbers)
 
@@ -69,6 +72,10 @@ class Watching:
         """Whether these workers, and no others, work on every partition, each on some."""
         owned = [shard for number in numbers for shard in self.shards.get(number, [])]
         return sorted(owned) == list(range(self._settings.partitions)) and all(self.shards.get(n) for n in numbers)
+
+    def _without(self, number: int) -> str:
+        """What a worker does that is not ready."""
+        return "takes over partitions" if number not in self.killed and number in self._worked else "joins the group"
 
     def _seen(self, number: int) -> WorkerSeen:
         name = f"w{number}"
@@ -78,5 +85,5 @@ class Watching:
             return WorkerSeen(name, "idle", "not there")
         shards = self.shards.get(number, [])
         again = ", back again" if number in self.killed and shards else ""
-        word = f"{len(shards)} partition{'' if len(shards) == 1 else 's'}{again}" if shards else "joins the group"
+        word = f"{len(shards)} partition{'' if len(shards) == 1 else 's'}{again}" if shards else self._without(number)
         return WorkerSeen(name, "ok" if shards else "warn", word)

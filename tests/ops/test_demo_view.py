@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from millstream.ops.demo.progress import Sample
+from millstream.ops.demo.screen import Lines
 from millstream.ops.demo.snapshot import Live, Snapshot, Talk, WorkerSeen, live_of
 from millstream.ops.demo.story import the_story
 from millstream.ops.demo.view import frame, plain
@@ -122,3 +123,13 @@ def test_figures_of_the_moment_come_from_samples() -> None:
     assert (live.in_per_s, live.done_per_s, live.behind_ms) == (400.0, 400.0, 125.0)
     assert len(live.in_line) == len(live.behind_line) == 60
     assert live_of(samples[:2]) is None
+
+
+def test_lines_in_plain_characters() -> None:
+    out = StringIO()
+    lines = Lines(Console(file=out, width=40), ascii_only=True)
+    lines.tell(middle().story.step(4))
+    lines.tell(Talk("→", "Pontstraße 7"))
+    told = out.getvalue().splitlines()
+    assert told[0].startswith("4/7 done    Orders and views arrive; sales per product every 10 s: 2 500/s")
+    assert told[1] == "      > Pontstra?e 7"
