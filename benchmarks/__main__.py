@@ -17,12 +17,16 @@ import polars as pl
 
 from millstream.ops.local_broker import LocalBroker
 from millstream.topics.batch import Partition
+from millstream.topics.broker import TopicSpec
 from millstream.topics.kafka.broker import KafkaBroker
 
 from .clicks import PARTITIONS, Clicks
+from .peers.run import PEERS, run_peer
+from .retrieval import results as retrieval_results
 
 EVENTS = int(os.environ.get("EVENTS", "3000000"))
 TARGETS = {"tumbling_at_least_once": 2.5, "tumbling_exactly_once": 3.0, "pass_through": 1.5}
+JOBS = [*TARGETS, "pass_through_bytes"]
 OUT = Path("build/bench.json")
 
 
@@ -52,10 +56,13 @@ def _cpu_model() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-async def produce(bootstrap: str, clicks: Clicks) -> None:
+async def produce(bootstrap: str, clicks: Clicks, topic: str = "clicks", output: str | None = None) -> None:
+    """Writes the input; creates `output` too where one is named."""
     broker = KafkaBroker({"bootstrap.servers": bootstrap, "compression.type": "lz4"})
     await broker.start()
-    await clicks.produce(broker, "clicks")
+    await clicks.produce(broker, topic)
+    if output is not None:
+        await broker.create_topics([TopicSpec(output, PARTITIONS)])
     await broker.stop()
 
 
@@ -78,11 +85,13 @@ async def read_values(bootstrap: str, topic: str) -> list[bytes | None]:
 
 def check(name: str, values: list[bytes | None], clicks: Clicks) -> str:
     """The output against the truth; raises AssertionError where they differ."""
-    if name == "pass_through":
+    if name.startswith("pass_through"):
         assert len(values) == clicks.frame.height, (len(values), clicks.frame.height)
         return f"{len(values):,} records out"
     text = b"\n".join(value for value in values if value is not None)
     rows = pl.read_ndjson(text)
+    if "diff" in rows.columns:  # Pathway takes a result back before it gives the next
+        rows = rows.filter(pl.col("diff") > 0)
     last = rows.group_by("user_id", "window_start", maintain_order=True).last()
     truth = clicks.truth()
     both = truth.join(last, on=["user_id", "window_start"], how="full", suffix="_got")
@@ -92,6 +101,36 @@ def check(name: str, values: list[bytes | None], clicks: Clicks) -> str:
     )
     assert wrong.height == 0, f"{wrong.height} of {truth.height} results are wrong: {wrong.head(3)}"
     return f"{truth.height:,} results right, {rows.height:,} updates"
+
+
+def run_peers(bootstrap: str, clicks: Clicks) -> list[Result]:
+    """The tumbling-window job on the peers, on the same input (the slow ones on its beginning), held against the same truth."""
+    results = []
+    for peer in PEERS:
+        events = min(peer.events_max, clicks.frame.height)
+        part, topic, output = Clicks(clicks.frame[:events]), f"clicks-{peer.name}", f"totals-{peer.name}"
+        asyncio.run(produce(bootstrap, part, topic, output))
+        told = run_peer(peer, bootstrap, topic, output, events)
+        if isinstance(told, str):
+            print(f"{peer.name:26} {told}", flush=True)
+            continue
+        checked = check(peer.name, asyncio.run(read_values(bootstrap, output)), part)
+        per_event = told.cpu_s / events * 1e6
+        rate = events / told.wall_s
+        print(
+            f"{peer.name:26} {per_event:6.2f} us CPU/event  {rate:>10,.0f} events/s  of {events:,} events   {checked}",
+            flush=True,
+        )
+        results.append(Result(f"peer_{peer.name}", round(per_event, 3), "us_cpu/event", "lower", None))
+    return results
+
+
+def retrieval() -> list[Result]:
+    """Searches in an index of 20,000 chunks while it is being updated."""
+    told = [Result(**row) for row in retrieval_results()]
+    for result in told:
+        print(f"{result.name:26} {result.value:6.2f} {result.unit}", flush=True)
+    return told
 
 
 def run_job(name: str, bootstrap: str, clicks: Clicks) -> Result:
@@ -120,9 +159,12 @@ def main(names: list[str]) -> None:
     with LocalBroker() as broker:
         asyncio.run(produce(broker.bootstrap, clicks))
         results = [run_job(name, broker.bootstrap, clicks) for name in names]
+        if os.environ.get("PEERS"):
+            results += run_peers(broker.bootstrap, clicks)
+    results += retrieval()
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"machine": about, "results": [asdict(result) for result in results]}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(TARGETS))
+    main(sys.argv[1:] or JOBS)

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from millstream.ops.allocator import keep_freed_memory
 from millstream.state.directory import StateDirectory
 from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 from millstream.topics.kafka.broker import KafkaBroker
@@ -35,6 +36,9 @@ def app_named(name: str, topic: str, output: str) -> App:
     guarantee = "exactly_once" if name.endswith("exactly_once") else "at_least_once"
     app = App(f"bench-{output}", guarantee=guarantee, commit_interval="1s")
     clicks = app.topic(topic, SCHEMA, key="user_id", event_time="ts", out_of_order=OUT_OF_ORDER_MS)
+    if name == "pass_through_bytes":
+        app.records(clicks).to(app.topic(output, codec="raw", partitions=2))
+        return app
     rows = app.stream(clicks)
     if name == "pass_through":
         rows.to(app.topic(output, key="user_id", partitions=2))
@@ -73,6 +77,7 @@ def peak_kib() -> int:
 
 
 def main(name: str, bootstrap: str, topic: str, output: str) -> None:
+    keep_freed_memory()
     begun = time.perf_counter()
     stages = asyncio.run(run(name, bootstrap, topic, output))
     used = resource.getrusage(resource.RUSAGE_SELF)

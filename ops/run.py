@@ -21,6 +21,7 @@ from ..workers.app import App
 from ..workers.graph import Work
 from ..workers.settings import AppSettings
 from ..workers.worker import Worker
+from .allocator import keep_freed_memory
 from .feed import FolderFeed, feeding
 from .health import routes_of
 from .http import HttpServer
@@ -53,6 +54,7 @@ async def run_app(
     `broker`: one that was not started yet; default: Kafka as in the settings, to which a document pipeline's index is bound
     too. `feeds`: folders watched meanwhile.
     """
+    keep_freed_memory()
     instrument, chosen = PrometheusInstrument(), settings.applied_to(app.settings)
     databases = databases_of(chosen)
     if broker is None:

@@ -271,10 +271,12 @@ class ShardRuntime:
 
     def discard_databases(self) -> None:
         """Files that cannot be read are moved aside; the next restore begins from the changelogs."""
+        there = self.around.databases.tasks()
         for task in self.tasks:
             if (database := self.databases.pop(task, None)) is not None:
                 database.close()
-            self.around.databases.set_aside(f"{task.sub}/{task.partition}")
+            if (name := f"{task.sub}/{task.partition}") in there:
+                self.around.databases.set_aside(name)
 
     def _open_producer(self) -> Producer:
         if self.producer is None:

@@ -346,12 +346,16 @@ class Worker:
             if isinstance(instruction, do.Drop):
                 before.cancel()
             await asyncio.wait([before])
-        event = await self._answer(instruction)
-        if event is not None:
+        try:
+            event = await self._answer(instruction)
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
+            log.error("shard %d: %s: %s", instruction.shard, type(error).__name__, error)
+            self._fail(error)
+        else:
             self._dispatch(event)
 
-    async def _answer(self, instruction: do.ShardInstruction) -> ev.ShardEvent | None:
-        """The instruction's outcome as an event; None when the worker has to end."""
+    async def _answer(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
+        """The instruction's outcome as an event. Raises what ends the worker."""
         shard, epoch = instruction.shard, instruction.epoch
         if self._around is None:
             raise InvariantError("an instruction came before the worker was ready")
@@ -371,7 +375,3 @@ class Worker:
             log.warning("shard %d: %s; it is moved aside and restored from its changelog", shard, error)
             runtime.discard_databases()
             return ev.Failed(shard, epoch, "retry")
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
-            log.error("shard %d: %s: %s", shard, type(error).__name__, error)
-            self._fail(error)
-            return None

@@ -49,7 +49,9 @@ class Run:
         admin = AdminClient({"bootstrap.servers": bootstrap})
         for future in admin.create_topics(topics).values():
             future.result()
-        self.producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+        # Idempotent: without it a retry of this client may change the order of a user's orders before they are even read.
+        sending = {"partitioner": "murmur2_random", "linger.ms": 5, "enable.idempotence": True}
+        self.producer = Producer({"bootstrap.servers": bootstrap, **sending})
         self.doubled = Watcher(bootstrap, f"{app}.doubled", PARTITIONS)
         self.sums = Watcher(bootstrap, f"{app}.sums", PARTITIONS)
         self.produced = 0

@@ -60,5 +60,4 @@ async def main(bootstrap: str, name: str, guarantee: str, number: str, folder: s
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {sys.argv[4]} %(name)s %(message)s")
-    logging.getLogger("millstream").setLevel(logging.DEBUG)
     asyncio.run(main(*sys.argv[1:]))

@@ -201,6 +201,20 @@ def test_a_function_that_raises_costs_its_row_alone() -> None:
     assert b'"bob"' in (letter.value or b"")
 
 
+@pytest.mark.slow
+def test_one_row_in_a_million_for_which_a_function_raises() -> None:
+    rows, bad = 1_000_000, 654_321
+    app = App("numbers")
+    numbers = app.topic("numbers", {"n": "int"}, dead_letters="dead")
+    app.stream(numbers).map(lambda row: {"n": 1 // (row["n"] - bad)}).filter(pl.col("n") > 1).to("out")
+    driver = Driver(app, fetch_records_max=100_000)
+    driver.send("numbers", pl.DataFrame({"n": range(rows)}))
+    driver.commit()
+    (letter,) = driver.records("dead")
+    assert letter.value == b'{"n":654321}'
+    assert driver.instrument.total("rejected_records") == 1
+
+
 def test_a_result_that_does_not_fit_its_schema_is_a_dead_letter() -> None:
     app = App("shop")
     clicks = app.topic("clicks", CLICKS, event_time="ts", dead_letters="dead")

@@ -11,11 +11,12 @@ import orjson
 import polars as pl
 import pytest
 
-from millstream.state.stores.memory import MemoryDatabases
+from millstream.state.errors import DiskError
+from millstream.state.stores.memory import Fault, MemoryDatabase, MemoryDatabases
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
 from millstream.topics.broker import TopicSpec
-from millstream.topics.errors import TopicMismatchError
+from millstream.topics.errors import ConfigurationError, TopicMismatchError
 from millstream.topics.memory import MemoryBroker
 from millstream.topics.memory.faults import Request, When
 from millstream.topics.partitioner import murmur2
@@ -251,3 +252,60 @@ async def test_a_record_too_large_to_be_written_is_told_and_the_rest_goes_on() -
     headers = dict(letters.headers[0])
     assert headers["__dead_letter.error"] == b"too_large"
     assert headers["__dead_letter.topic"] == b"long"
+
+
+class FullDisk(MemoryDatabases):
+    """Databases on a disk that is full when the first checkpoint is written."""
+
+    def open(self, task: str) -> MemoryDatabase:
+        database = super().open(task)
+        database.fail_next(Fault.DISK_FULL)
+        return database
+
+
+async def test_a_full_disk_stops_the_worker_with_what_to_do_and_loses_nothing() -> None:
+    broker = await prepared()
+    with pytest.raises(DiskError):
+        async with asyncio.timeout(DEADLINE_S):
+            await Worker(shop(checkpoint_interval_ms=1), broker, databases=FullDisk()).run(until_end=True)
+    async with asyncio.timeout(DEADLINE_S):
+        await Worker(shop(), broker).run(until_end=True)
+    await assert_exactly_once(broker, 300)
+
+
+class Corrupt(MemoryDatabases):
+    """Databases whose first checkpoint finds the files unreadable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faulty: set[str] = set()
+
+    def open(self, task: str) -> MemoryDatabase:
+        database = super().open(task)
+        if task not in self.faulty:
+            self.faulty.add(task)
+            database.fail_next(Fault.CORRUPT)
+        return database
+
+
+async def test_a_corrupt_store_is_moved_aside_and_restored_from_its_changelog() -> None:
+    broker = await prepared()
+    async with asyncio.timeout(DEADLINE_S):
+        await Worker(shop(checkpoint_interval_ms=1), broker, databases=Corrupt()).run(until_end=True)
+    await assert_exactly_once(broker, 300)
+
+
+async def test_a_broker_out_of_reach_at_the_start_is_waited_for() -> None:
+    broker = await prepared()
+    worker = Worker(shop(), broker)
+    broker.faults.lose("metadata", 2)
+    broker.faults.lose("metadata", 4)
+    async with asyncio.timeout(DEADLINE_S):
+        await worker.run(until_end=True)
+    await assert_exactly_once(broker, 300)
+
+
+async def test_a_missing_topic_that_may_not_be_created_is_named() -> None:
+    broker = MemoryBroker()
+    with pytest.raises(ConfigurationError, match="clicks"):
+        await Worker(shop(create_topics=False), broker).run(until_end=True)
