@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .ops.attach import attach
     from .ops.run import run
     from .topics.topic import Topic, topic
     from .workers.app import App
@@ -47,6 +48,7 @@ __all__ = [
     "App",
     "Driver",
     "Topic",
+    "attach",
     "collect",
     "count",
     "count_distinct",
@@ -68,6 +70,7 @@ _WHERE = {
     "App": "workers.app:App",
     "Driver": "workers.driver:Driver",
     "Topic": "topics.topic:Topic",
+    "attach": "ops.attach:attach",
     "collect": "workers.reducers.collect:Collect",
     "count": "workers.reducers.count:Count",
     "count_distinct": "workers.reducers.count_distinct:CountDistinct",

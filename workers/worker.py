@@ -86,6 +86,9 @@ class Worker:
         self._consumer: GroupConsumer | None = None
         self._around: Surroundings | None = None
         self._stopped = asyncio.Event()
+        """Nothing more is to be done; winding up begins."""
+        self._over = asyncio.Event()
+        """Winding up has ended."""
         self._may_rebalance: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._unavailable = False
@@ -118,12 +121,17 @@ class Worker:
             self.databases.close()
             executor.shutdown(wait=True)
             await self.broker.stop()
+            self._over.set()
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
         """Finish the open commits and end. To be called on the event loop; twice is fine."""
         self._dispatch(ev.StopRequested())
+
+    async def wait_stopped(self) -> None:
+        """Until everything is closed and the group has been left."""
+        await self._over.wait()
 
     @property
     def ready(self) -> bool:

@@ -42,16 +42,27 @@ def test_the_examples_of_a_page_that_starts_a_broker(page: Path, tmp_path: Path)
         _run_page(page, tmp_path, brokers=broker.bootstrap)
 
 
+def test_the_examples_of_the_readme(tmp_path: Path) -> None:
+    """Its Python and its YAML; `make demo` and `make test` have tests of their own, the other commands are the quickstart's."""
+    for block in blocks_of(DOCS.parent / "README.md"):
+        if block.language in {"python", "yaml"}:
+            _run_block(block, tmp_path, {**os.environ, "MILLSTREAM_BROKERS": "127.0.0.1:1"}, f"README.md:{block.line}")
+
+
 def _run_page(page: Path, folder: Path, *, brokers: str) -> None:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("MILLSTREAM_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{ours.get('PATH', '')}"
     environment = {**ours, "PATH": path, "MILLSTREAM_BROKERS": brokers, "COLUMNS": "200"}
     for block in blocks_of(page):
         place = f"{page.name}:{block.line}"
-        assert block.language in LANGUAGES, f"{place}: what is a block of {block.language}?"
-        if block.file:
-            (folder / block.file).write_text(block.body)
-        _CHECKS.get(block.language, _nothing)(block, folder, environment, place)
+        _run_block(block, folder, environment, place)
+
+
+def _run_block(block: Block, folder: Path, environment: dict[str, str], place: str) -> None:
+    assert block.language in LANGUAGES, f"{place}: what is a block of {block.language}?"
+    if block.file:
+        (folder / block.file).write_text(block.body)
+    _CHECKS.get(block.language, _nothing)(block, folder, environment, place)
 
 
 def _python(block: Block, folder: Path, environment: dict[str, str], place: str) -> None:
