@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,16 @@ class Workers:
         process = self._processes.pop(number)
         process.terminate()
         return process.wait(timeout_s)
+
+    def wait_joined(self, number: int, deadline_s: float = 60) -> None:
+        """Until the worker has told that it is a member of the group."""
+        log, until = self.folder / f"worker-{number}.log", time.monotonic() + deadline_s
+        while "generation" not in log.read_text():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._processes[number].wait(0.05)
+                raise AssertionError(f"worker {number} ended\n{self.logs()}")
+            if time.monotonic() > until:
+                raise AssertionError(f"worker {number} did not join in {deadline_s} s\n{self.logs()}")
 
     def running(self) -> list[int]:
         return sorted(number for number, process in self._processes.items() if process.poll() is None)

@@ -50,6 +50,8 @@ def test_growing_to_three_workers_and_shrinking_to_one(
         begin(run, 0)
         run.workers.start(1)
         run.workers.start(2)
+        run.workers.wait_joined(1)
+        run.workers.wait_joined(2)
         run.produce()
         run.wait_for(1.0)
         for number in (0, 1):
