@@ -1,7 +1,7 @@
 """One measured run, in a process of its own: `python -m benchmarks.job NAME BOOTSTRAP TOPIC OUTPUT EVENTS`.
 
 Prints one line of JSON: CPU seconds of the whole process (user and system, start-up included), wall seconds of the run,
-peak memory, and where the CPU went. The broker's CPU is not in it.
+peak memory. The broker's CPU is not in it; `benchmarks/stages.py` says where it goes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import resource
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
 from millstream.ops.allocator import keep_freed_memory
@@ -20,7 +19,6 @@ from millstream.state.directory import StateDirectory
 from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 from millstream.topics.kafka.broker import KafkaBroker
 from millstream.workers.app import App
-from millstream.workers.instrument import Silent
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
 from millstream.workers.windows.tumbling import tumbling
@@ -48,26 +46,13 @@ def app_named(name: str, topic: str, output: str) -> App:
     return app
 
 
-class Stages(Silent):
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    def observe(self, name: str, seconds: float, **labels: str) -> None:
-        if name == "stage_cpu_seconds":
-            self.seconds[labels["stage"]] += seconds
-
-
-async def run(name: str, bootstrap: str, topic: str, output: str) -> Stages:
-    stages = Stages()
+async def run(name: str, bootstrap: str, topic: str, output: str) -> None:
     app = app_named(name, topic, output)
     with tempfile.TemporaryDirectory() as folder:
         shared = RocksShared()
         databases = StateDirectory(Path(folder), app.name, lambda path: RocksDatabase(path, shared))
-        worker = Worker(app, KafkaBroker({"bootstrap.servers": bootstrap}), databases=databases, instrument=stages)
+        worker = Worker(app, KafkaBroker({"bootstrap.servers": bootstrap}), databases=databases)
         await worker.run(until_end=True)
-    return stages
 
 
 def peak_kib() -> int:
@@ -79,7 +64,7 @@ def peak_kib() -> int:
 def main(name: str, bootstrap: str, topic: str, output: str) -> None:
     keep_freed_memory()
     begun = time.perf_counter()
-    stages = asyncio.run(run(name, bootstrap, topic, output))
+    asyncio.run(run(name, bootstrap, topic, output))
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(
@@ -87,7 +72,6 @@ def main(name: str, bootstrap: str, topic: str, output: str) -> None:
                 "cpu_s": used.ru_utime + used.ru_stime,
                 "wall_s": time.perf_counter() - begun,
                 "peak_mib": peak_kib() / 1024,
-                "stages_s": dict(stages.seconds),
             }
         )
     )

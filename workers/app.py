@@ -67,7 +67,8 @@ class App:
             raise SchemaError(
                 f"topic {source.name!r} is read twice, declared in two ways; declare it once and use that"
             )
-        return Stream(self.graph, Port(node.name), source.key, source.key)
+        key = source.key if all(column in schema for column in source.key) else ()
+        return Stream(self.graph, Port(node.name), key, key)
 
     def plan(self, partition_counts: Mapping[str, int] | None = None) -> Topology:
         """Sub-topologies and partitions. Counts that are not given are taken from the declarations, else 1."""

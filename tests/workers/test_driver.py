@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.topics.batch import Batch
-from millstream.topics.schema import Schema
 from millstream.workers.app import App
 from millstream.workers.batch_run import run_batch
 from millstream.workers.driver import Driver, Record
 from millstream.workers.errors import PlanError, UserFunctionError
-from millstream.workers.operator import AsyncOperator, Call, Emit
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
 from millstream.workers.watermark import InputTime
@@ -261,6 +257,22 @@ def test_merged_streams_keep_all_rows() -> None:
     assert sorted(row["x"] for row in driver.rows("both")) == [1, 2]
 
 
+def test_records_pass_through_as_bytes_tombstones_too() -> None:
+    app = App("copy")
+    source = app.topic("clicks", CLICKS, key="user")
+    app.records(source).to(app.topic("copy", codec="raw"))
+    driver = Driver(app)
+    driver.send_records(
+        "clicks", [Record(b"k", b"\xff not json", 0), Record(b"k", None, 0), Record(None, b"", 0)], partition=0
+    )
+    driver.commit()
+    assert [(record.key, record.value) for record in driver.records("copy")] == [
+        (b"k", b"\xff not json"),
+        (b"k", None),
+        (None, b""),
+    ]
+
+
 def test_flat_map_gives_any_number_of_rows() -> None:
     app = App("words")
     lines = app.topic("lines", {"text": "string"})
@@ -298,61 +310,6 @@ def test_a_plan_that_cannot_run_is_refused_when_it_is_written(build: Any, text: 
     rows = app.stream(app.topic("clicks", CLICKS, event_time="ts"))
     with pytest.raises(PlanError, match=text):
         build(rows)
-
-
-# -- steps that wait
-
-
-class Shout:
-    """Asks somebody slow to shout the user's name; the first one asked answers last."""
-
-    kind: ClassVar[str] = "shout"
-
-    def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
-        return [Schema.of({"loud": "string", "ts": "timestamp_ms"})]
-
-    def build(self, inputs: Sequence[Schema]) -> AsyncOperator:
-        return _Shout()
-
-    def describe(self) -> Mapping[str, str]:
-        return {}
-
-
-class _Shout(AsyncOperator):
-    def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
-        return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
-
-    def _call(self, row: Batch) -> Call:
-        async def run() -> str:
-            await asyncio.sleep(0)
-            return str(row.frame["user"][0]).upper()
-
-        return Call(row, run)
-
-    def complete(self, call: Call, outcome: object) -> Sequence[Emit]:
-        frame = call.row.frame.with_columns(loud=pl.lit(str(outcome))).select(
-            "loud", "ts", "__time", "__before", "__offset"
-        )
-        return [Emit(call.row.replaced(frame))]
-
-
-def test_results_of_calls_come_in_the_order_of_the_rows() -> None:
-    app = App("shop")
-    app.stream(app.topic("clicks", CLICKS, event_time="ts")).then(Shout()).to("loud")
-    driver = Driver(app)
-    driver.send("clicks", [click(user, 0) for user in ("ada", "bob", "cyd")])
-    driver.commit()
-    assert [row["loud"] for row in driver.rows("loud")] == ["ADA", "BOB", "CYD"]
-
-
-def test_a_step_that_waits_may_not_share_its_rows_with_state() -> None:
-    """They would be counted twice after a crash, for they are read again from the first call under way."""
-    app = App("shop")
-    rows = app.stream(app.topic("clicks", CLICKS, event_time="ts"))
-    rows.then(Shout()).to("loud")
-    rows.to("copy")
-    with pytest.raises(PlanError, match="is read by other steps too"):
-        Driver(app)
 
 
 # -- streaming equals batch
