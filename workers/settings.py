@@ -36,8 +36,6 @@ class AppSettings:
     advance_when_idle: bool = False
     max_drift_ms: int | None = None
     """An input further ahead in event time than this of one that still has records is held back."""
-    commit_timeout_ms: int = 15_000
-    """How long the broker may take for one commit before its outcome counts as unknown."""
     retry_backoff_ms: int = 100
     retry_backoff_ms_max: int = 5_000
     instance_id: str | None = None
