@@ -154,6 +154,33 @@ async def test_a_test_can_crash_before_and_after_every_request(broker: MemoryBro
             assert seen == (([b"x"], [b"y"], {A: Committed(1)}) if done else ([], [], {}))
 
 
+async def test_an_observer_hears_of_every_request_from_whom_it_came_and_may_stop_it(broker: MemoryBroker) -> None:
+    """Before it takes effect, and after; a request that was stopped before has not happened."""
+    heard: list[tuple[str, str, object]] = []
+
+    def told(request: str, when: str, client: object) -> None:
+        heard.append((request, when, client))
+        if heard[-1][:2] == ("commit", "before"):
+            raise BrokerUnavailableError("stopped")
+
+    async with started(broker.producer(transactional_id="t")) as producer:
+        broker.faults.observe(told)
+        await producer.begin()
+        await producer.send(A, records(b"x"))
+        with pytest.raises(AmbiguousError):
+            await producer.commit()
+    assert heard == [("produce", "before", producer), ("produce", "after", producer), ("commit", "before", producer)]
+    assert await values_in(broker, A) == []
+
+
+async def test_a_client_that_is_cut_off_stays_so_and_nobody_else_is(broker: MemoryBroker) -> None:
+    """Also when nobody holds it any more, and the next client gets its place in memory."""
+    for _ in range(20):
+        broker.faults.disconnect(broker.producer())
+        async with started(broker.producer()) as producer:
+            await (await producer.send(A, records(b"x")))
+
+
 @pytest.mark.parametrize(
     ("kind", "ask"),
     [

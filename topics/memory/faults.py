@@ -6,6 +6,8 @@
     broker.faults.disconnect(consumer)            nothing of this client arrives, its session runs out (broker.clock)
     broker.faults.unreachable = True              nobody gets an answer
     broker.faults.seen["commit"]                  how many arrived: one run tells how many points a test has to crash at
+    broker.faults.observe(told)                   told("commit", "before", producer), then told("commit", "after", producer);
+                                                  what it raises goes the same way
 
 A lost request is a BrokerUnavailableError, inside a transaction an AbortableError, of a commit or an abort an
 AmbiguousError. (A real producer tries again until its delivery timeout; here a lost produce is one that timed out.)
@@ -32,6 +34,9 @@ When = Literal["before", "after"]
 
 REQUESTS: Final = get_args(Request)
 
+Observer = Callable[[Request, When, object], None]
+"""Told of every request that arrives: its kind, whether it has taken effect, and the client it came from."""
+
 T = TypeVar("T")
 
 
@@ -54,7 +59,9 @@ class Faults:
         self.seen: Counter[str] = Counter()
         self.unreachable = False
         self._points: list[_Point] = []
-        self._cut_off: set[int] = set()
+        self._observers: list[Observer] = []
+        self._cut_off: dict[int, object] = {}
+        """Kept, so that no client made later gets the place in memory of one that is cut off."""
         self._on_cut: dict[int, Callable[[bool], None]] = {}
 
     def lose(self, request: Request, nth: int = 1, when: When = "before") -> None:
@@ -74,6 +81,10 @@ class Faults:
             raise ConfigurationError(f"the next request is number 1, got {nth}")
         self._points.append(_Point(request, nth, when, action))
 
+    def observe(self, observer: Observer) -> None:
+        """Be told of every request before and after it takes effect, from now on (`clear` changes nothing about it)."""
+        self._observers.append(observer)
+
     def clear(self) -> None:
         """Nothing goes wrong any more: points are forgotten, everybody is connected."""
         self._points.clear()
@@ -83,7 +94,7 @@ class Faults:
 
     def disconnect(self, client: object) -> None:
         """Cut off a producer, reader or consumer: to the broker it looks like a dead process."""
-        self._cut_off.add(id(client))
+        self._cut_off[id(client)] = client
         if id(client) in self._on_cut:
             self._on_cut[id(client)](True)
 
@@ -104,14 +115,17 @@ class Faults:
             raise RequestLostError(f"a {request} request found nobody: the broker is unreachable (broker.faults)")
         self.seen[request] += 1
         due = self._due(request)
-        for point in due:
-            if point.when == "before":
-                point.action()
+        self._meet(due, "before", request, client)
         result = action()
-        for point in due:
-            if point.when == "after":
-                point.action()
+        self._meet(due, "after", request, client)
         return result
+
+    def _meet(self, due: list[_Point], when: When, request: Request, client: object) -> None:
+        for observer in self._observers:
+            observer(request, when, client)
+        for point in due:
+            if point.when == when:
+                point.action()
 
     def _due(self, request: Request) -> list[_Point]:
         due = []
@@ -124,6 +138,6 @@ class Faults:
         return due
 
     def _reconnect(self, client: int) -> None:
-        self._cut_off.discard(client)
+        self._cut_off.pop(client, None)
         if client in self._on_cut:
             self._on_cut[client](False)
