@@ -139,6 +139,11 @@ class GroupConsumer(Reader, Protocol):
         """Give up the membership now, static or not, so that the others need not wait for the session timeout."""
         ...
 
+    @property
+    def member_id(self) -> str:
+        """As the group's coordinator named this member. Another one after a rebalance: the old membership had ended."""
+        ...
+
     def raise_if_dead(self) -> None:
         """Raise what ended the membership (DuplicateMemberError, AuthorizationError); nothing while all is well."""
         ...

@@ -21,7 +21,7 @@ from ..topics.batch import Fetch, Partition
 from . import events as ev
 from . import instructions as do
 from .errors import InvariantError
-from .shard import Phase, Shard, ShardRules
+from .shard import KEPT, WITHOUT_WORK, Phase, Shard, ShardRules
 
 Event = ev.Assigned | ev.Revoked | ev.HaltOverdue | ev.StopRequested | ev.Tick | ev.Fetched | ev.ShardEvent
 Instruction = do.LetRebalance | do.RequestRejoin | do.Leave | do.ShardInstruction
@@ -47,6 +47,7 @@ class Coordinator:
     life: Life = Life.JOINING
     shards: dict[int, Shard] = field(default_factory=dict)
     generation: int = -1
+    member: str = ""
     now_ms: int = 0
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -69,7 +70,7 @@ class Coordinator:
             case ev.Revoked():
                 return self._revoked()
             case ev.HaltOverdue():
-                return self._all(shard.drop() for shard in self.shards.values() if not shard.at_rest)
+                return self._all(shard.drop() for shard in self.shards.values() if not shard.quiet)
             case ev.StopRequested():
                 return self._stop()
             case ev.Tick():
@@ -83,14 +84,20 @@ class Coordinator:
     def _assigned(self, event: ev.Assigned) -> Sequence[Instruction]:
         if self.life in {Life.STOPPING, Life.STOPPED}:
             return ()
-        self.life, self.generation = Life.WORKING, event.generation
+        unbroken = self._unbroken(event)
+        self.life, self.generation, self.member = Life.WORKING, event.generation, event.member
         lost = [self.shards[number] for number in sorted(self.shards) if number not in event.shards]
         given = self._all(shard.drop() for shard in lost)
         for number in sorted(event.shards):
             shard = self.shards.setdefault(number, Shard(number, self.rules))
             shard.now_ms = self.now_ms
-            given.append(shard.take())
+            given += self._all([shard.resume() if unbroken and shard.phase in KEPT else shard.take()])
         return given
+
+    def _unbroken(self, event: ev.Assigned) -> bool:
+        """Whether no generation lies between the last that we were in and this one, so that what was ours in both was never
+        another's. A generation number means something within one membership only."""
+        return event.member == self.member and event.generation in {self.generation, self.generation + 1}
 
     def _revoked(self) -> Sequence[Instruction]:
         if self.life is Life.WORKING:
@@ -103,7 +110,9 @@ class Coordinator:
         if self.life in {Life.STOPPING, Life.STOPPED}:
             return ()
         self.life = Life.STOPPING
-        return self._all(shard.halt() for shard in self.shards.values())
+        return self._all(
+            shard.drop() if shard.phase is Phase.RESTORING else shard.halt() for shard in self.shards.values()
+        )
 
     def _fetched(self, event: ev.Fetched) -> Sequence[Instruction]:
         by_shard: dict[int, list[Fetch]] = {}
@@ -128,7 +137,7 @@ class Coordinator:
     def _settled(self) -> Sequence[Instruction]:
         if self.life is Life.WORKING and self.stop_when_finished and self._all_finished():
             return self._stop()
-        if self.life is Life.HALTING and all(shard.at_rest for shard in self.shards.values()):
+        if self.life is Life.HALTING and all(shard.quiet for shard in self.shards.values()):
             self.life = Life.JOINING
             return [do.LetRebalance()]
         if self.life is Life.STOPPING:
@@ -159,5 +168,14 @@ class Coordinator:
                 raise InvariantError(f"shard {shard.number} is in a transaction under at-least-once")
             if shard.phase in {Phase.OFFSETS, Phase.COMMITTING} and not shard.committing:
                 raise InvariantError(f"shard {shard.number} is {shard.phase.value} without a commit under way")
-            if self.life in {Life.JOINING, Life.STOPPED} and not shard.at_rest:
+            if shard.phase is Phase.AT_REST and (shard.in_transaction or shard.dirty_since_ms is not None):
+                raise InvariantError(f"shard {shard.number} is at rest with work that is not committed")
+            if self.life in ALLOWED and shard.phase not in ALLOWED[self.life]:
                 raise InvariantError(f"the worker is {self.life.value}, shard {shard.number} is {shard.phase.value}")
+
+
+ALLOWED = {
+    Life.JOINING: WITHOUT_WORK | {Phase.RESTORING, Phase.DROPPING},
+    Life.STOPPED: WITHOUT_WORK,
+}
+"""Phases of shards while the group decides, and at the end: nothing that only an owner may do."""

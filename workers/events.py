@@ -21,6 +21,8 @@ class Assigned:
 
     shards: frozenset[int]
     generation: int
+    member: str = ""
+    """Our id in the group: another one means that the old membership had ended, and the generations say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,12 @@ class Positioned(ShardEvent):
 
 @dataclass(frozen=True, slots=True)
 class Restored(ShardEvent):
-    """States are back, steps are open, the consumer reads from the committed offsets."""
+    """States are back, steps are open at the committed offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(ShardEvent):
+    """The consumer reads on from where the tasks are."""
 
 
 @dataclass(frozen=True, slots=True)

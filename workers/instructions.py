@@ -48,7 +48,12 @@ class ReadPositions(ShardInstruction):
 
 @dataclass(frozen=True, slots=True)
 class Restore(ShardInstruction):
-    """Build the tasks, bring their states back, seek. Answered by Restored."""
+    """Build the tasks and bring their states back. Needs no membership. Answered by Restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(ShardInstruction):
+    """Have the consumer read on from where the tasks are. Answered by Resumed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,20 @@
 """The life of one shard, as a table: events in, instructions out, no I/O (exactly-once.md, "Taking a shard").
 
-                         take                ready                 positioned            restored
-    AT_REST / LOST  ------------> FENCING ----------> POSITIONING -----------> RESTORING ---------> RUNNING
-                                     ^                                                                 |
-                                     |  dropped, after a pause                                         |
-    any working phase --failed--> DROPPING                                       process | commit is due
-                                     |  dropped, when fenced                                           v
-                                     v                                                     PROCESSING, or
-                                   LOST          RUNNING <-- CHECKPOINTING <-- COMMITTING <-- OFFSETS <-- ACKNOWLEDGING
+                         take                ready                 positioned            restored             resumed
+    CLOSED / LOST   ------------> FENCING ----------> POSITIONING -----------> RESTORING ---------> RESUMING --> RUNNING
+                                     ^                                                                 ^             |
+                                     |  dropped, after a pause                                         |             |
+    any working phase --failed--> DROPPING                                       AT_REST --resume------+             |
+                                     |  dropped, when fenced                                   process | commit is due
+                                     v                                                                               v
+                                   LOST                                                                  PROCESSING, or
+                                                 RUNNING <-- CHECKPOINTING <-- COMMITTING <-- OFFSETS <-- ACKNOWLEDGING
                                                                                                  <-- SENDING <-- PREPARING
 
 A shard is one partition number: the tasks of all sub-topologies for it, one transactional producer. Only one instruction is
-under way at a time. A halt (rebalance, stop) lets the open work come to its commit and then leaves the shard AT_REST.
+under way at a time. A halt (rebalance, stop) lets the open work come to its commit and then leaves the shard AT_REST, with
+everything open. Nothing of it is lost if it is ours again before it can have been another's: then it is resumed, else taken
+(docs/decisions/0013-a-shard-that-stays-goes-on.md). A restore needs no membership, so it goes on through a rebalance.
 
 What failed is never repaired in place. State in memory may be ahead of what was committed, and the outcome of a commit may
 be unknown, so the producer is dropped and the shard is taken again from the beginning: initialising the producer settles
@@ -37,6 +40,7 @@ class Phase(Enum):
     FENCING = "fencing"
     POSITIONING = "positioning"
     RESTORING = "restoring"
+    RESUMING = "resuming"
     RUNNING = "running"
     PROCESSING = "processing"
     SENDING = "sending"
@@ -51,7 +55,10 @@ class Phase(Enum):
 
 
 WITHOUT_WORK = frozenset({Phase.AT_REST, Phase.LOST, Phase.CLOSED})
-"""Phases in which nothing is under way and nothing is open."""
+"""Phases in which nothing is under way. At rest means that producer and tasks are open, and all they did is committed."""
+
+KEPT = frozenset({Phase.AT_REST, Phase.RESTORING})
+"""Phases in which a rebalance finds a shard that can go on afterwards, if it was never another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Shard:
 
     number: int
     rules: ShardRules
-    phase: Phase = Phase.AT_REST
+    phase: Phase = Phase.CLOSED
     epoch: int = 0
     halting: bool = False
     dirty_since_ms: int | None = None
@@ -88,12 +95,25 @@ class Shard:
 
     # -- from the coordinator
 
-    def take(self) -> do.ShardInstruction:
-        """The shard is ours (again): begin from the beginning."""
+    def take(self) -> do.ShardInstruction | None:
+        """The shard is ours, and may have been another's until now: begin from the beginning."""
+        if self.phase is Phase.DROPPING:  # its rebalance was over before it had let go
+            self.halting, self.after_drop = False, Phase.FENCING
+            return None
+        if self.phase is Phase.RESTORING:
+            self.halting = False
+            return self._drop(Phase.FENCING)
         if self.phase not in WITHOUT_WORK:
             raise InvariantError(f"shard {self.number} was given to us while it is {self.phase.value}")
         self._reset()
         return self._go(Phase.FENCING, do.StartProducer(self.number, self.epoch, self._pause_ms()))
+
+    def resume(self) -> do.ShardInstruction | None:
+        """The shard stayed ours: producer, tasks and calls under way go on as they are."""
+        if self.phase not in KEPT:
+            raise InvariantError(f"shard {self.number} was to go on while it is {self.phase.value}")
+        self.halting = False
+        return self._resume() if self.phase is Phase.AT_REST else None
 
     def halt(self) -> do.ShardInstruction | None:
         """Come to rest: commit what is worked off, take no more."""
@@ -103,11 +123,12 @@ class Shard:
 
     def drop(self) -> do.ShardInstruction | None:
         """Let go at once, whatever is under way: its answer will be of an old epoch."""
-        if self.phase in WITHOUT_WORK and self.phase is not Phase.AT_REST:
+        if self.phase in {Phase.LOST, Phase.CLOSED}:
             return None
-        self.epoch += 1
-        self.after_drop = Phase.CLOSED
-        return self._go(Phase.DROPPING, do.Drop(self.number, self.epoch))
+        if self.phase is Phase.DROPPING:  # cut short, it might leave things open
+            self.after_drop = Phase.CLOSED
+            return None
+        return self._drop(Phase.CLOSED)
 
     def close(self) -> do.ShardInstruction | None:
         """After coming to rest, for good."""
@@ -119,6 +140,11 @@ class Shard:
     @property
     def at_rest(self) -> bool:
         return self.phase in WITHOUT_WORK
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a rebalance need not wait for it: it does nothing that depends on the generation."""
+        return self.at_rest or self.phase is Phase.RESTORING
 
     @property
     def wants_records(self) -> bool:
@@ -159,7 +185,9 @@ class Shard:
                 return self._go(Phase.POSITIONING, do.ReadPositions(number, epoch))
             case ev.Positioned():
                 return self._go(Phase.RESTORING, do.Restore(number, epoch))
-            case ev.Restored() | ev.CheckpointWritten():
+            case ev.Restored():
+                return self._restored()
+            case ev.Resumed() | ev.CheckpointWritten():
                 return self._run()
             case ev.Processed():
                 return self._processed(event)
@@ -178,6 +206,16 @@ class Shard:
         raise InvariantError(f"shard {number}: no rule for {type(event).__name__}")
 
     # -- the table's rows
+
+    def _restored(self) -> do.ShardInstruction | None:
+        """In a rebalance nothing may be sought; whether the shard goes on is known when it has ended."""
+        if self.halting:
+            self.phase = Phase.AT_REST
+            return None
+        return self._resume()
+
+    def _resume(self) -> do.ShardInstruction:
+        return self._go(Phase.RESUMING, do.Resume(self.number, self.epoch))
 
     def _run(self) -> do.ShardInstruction | None:
         self.phase = Phase.RUNNING
@@ -241,8 +279,11 @@ class Shard:
 
     def _failed(self, event: ev.Failed) -> do.ShardInstruction:
         self.failures += 1
+        return self._drop(Phase.LOST if event.failure == "fenced" else Phase.FENCING)
+
+    def _drop(self, afterwards: Phase) -> do.ShardInstruction:
         self.epoch += 1
-        self.after_drop = Phase.LOST if event.failure == "fenced" else Phase.FENCING
+        self.after_drop = afterwards
         return self._go(Phase.DROPPING, do.Drop(self.number, self.epoch))
 
     def _dropped(self) -> do.ShardInstruction | None:
@@ -291,6 +332,7 @@ ANSWERS: dict[Phase, type[ev.ShardEvent]] = {
     Phase.FENCING: ev.ProducerReady,
     Phase.POSITIONING: ev.Positioned,
     Phase.RESTORING: ev.Restored,
+    Phase.RESUMING: ev.Resumed,
     Phase.PROCESSING: ev.Processed,
     Phase.SENDING: ev.Sent,
     Phase.PREPARING: ev.Prepared,

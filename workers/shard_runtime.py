@@ -74,6 +74,9 @@ class ShardRuntime:
             case do.Restore():
                 await self._restore()
                 return ev.Restored(number, epoch)
+            case do.Resume():
+                self._resume()
+                return ev.Resumed(number, epoch)
             case do.Process():
                 return await self._process(instruction)
             case do.SendOutbox():
@@ -127,16 +130,20 @@ class ShardRuntime:
         self.committed = await self.around.consumer.committed(input_partitions(self.around.topology, self.number))
 
     async def _restore(self) -> None:
-        """Build the tasks, bring their states back, seek."""
+        """Build the tasks and bring their states back."""
         await self._in_thread(self._build_tasks)
         recovery = Recovery(self.around, self.number, self.tasks, self._database)
         await self._timed("restore", recovery.states(self._in_thread))
         self.changelog_ends = recovery.changelog_ends
         starts = await recovery.starts(self.committed)
         await self._in_thread(lambda: recovery.open_tasks(starts))
-        for partition, start in starts.items():
-            self.around.consumer.seek(partition, start.offset)
         self.checkpoints = self.checkpoints.written()
+
+    def _resume(self) -> None:
+        """Read on behind what the tasks were given, which may be ahead of what is committed: rows whose calls are under way."""
+        for task in self.tasks.values():
+            for partition, item in task.inputs.items():
+                self.around.consumer.seek(partition, item.position)
 
     def _build_tasks(self) -> None:
         settings = self.around.settings

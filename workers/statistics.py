@@ -45,7 +45,7 @@ class WorkerStatistics:
     @property
     def ready(self) -> bool:
         """Whether everything that is ours is being worked on."""
-        resting = {"fencing", "positioning", "restoring", "dropping", "lost"}
+        resting = {"fencing", "positioning", "restoring", "resuming", "dropping", "lost"}
         return self.state == "running" and all(shard.phase not in resting for shard in self.shards)
 
     @property

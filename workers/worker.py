@@ -21,11 +21,11 @@ from ..topics.errors import AbortableError, AmbiguousError, BrokerUnavailableErr
 from . import events as ev
 from . import instructions as do
 from .app import App, outside_topics
-from .assignment import Claim, ShardAssignor
 from .clock import wall_ms
 from .coordinator import Coordinator, Event, Instruction, Life
 from .errors import InvariantError
 from .instrument import Instrument, Silent
+from .membership import Membership
 from .naming import changelog_topic
 from .settings import AppSettings
 from .shard import ShardRules
@@ -77,19 +77,15 @@ class Worker:
         self.settings = settings or app.settings
         self.instrument = instrument or Silent()
         self.databases = databases or MemoryDatabases()
-        self.halt_timeout_ms = halt_timeout_ms
         self.coordinator = Coordinator(self._rules())
-        self._assignor = ShardAssignor()
+        self._membership = Membership(self._dispatch, halt_timeout_ms)
         self._runtimes: dict[int, ShardRuntime] = {}
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._partitions: list[Partition] = []
-        self._consumer: GroupConsumer | None = None
         self._around: Surroundings | None = None
         self._stopped = asyncio.Event()
         """Nothing more is to be done; winding up begins."""
         self._over = asyncio.Event()
         """Winding up has ended."""
-        self._may_rebalance: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._unavailable = False
 
@@ -139,7 +135,11 @@ class Worker:
 
     def statistics(self) -> WorkerStatistics:
         """What the worker is doing now."""
-        state = "starting" if self._consumer is None and not self._stopped.is_set() else _STATES[self.coordinator.life]
+        state = (
+            "starting"
+            if self._membership.consumer is None and not self._stopped.is_set()
+            else _STATES[self.coordinator.life]
+        )
         shards = tuple(self._shard_statistics(number) for number in sorted(self.coordinator.shards))
         return WorkerStatistics(self.settings.name, state, self.coordinator.generation, shards)
 
@@ -184,11 +184,11 @@ class Worker:
         consumer = self.broker.consumer(
             group=self.settings.name,
             topics=topology.source_topics,
-            assignor=self._assignor,
+            assignor=self._membership.assignor,
             listener=self,
             instance_id=self.settings.instance_id,
         )
-        self._consumer = consumer
+        self._membership.consumer = consumer
         self._around = await self._surroundings(topology, consumer, executor, ends)
         loops: list[asyncio.Task[None]] = []
         try:
@@ -231,7 +231,7 @@ class Worker:
         await asyncio.gather(*loops, *self._under_way.values(), return_exceptions=True)
         for number, runtime in self._runtimes.items():
             await runtime.perform(do.Drop(number, -1))
-        self._let_rebalance()
+        self._membership.let_rebalance()
         if self._failure is None and self.settings.leave_on_stop:
             await consumer.leave()
         await consumer.stop()
@@ -257,7 +257,7 @@ class Worker:
                 await asyncio.sleep(IDLE_POLL_S)
                 continue
             try:
-                fetches = await self._reading().poll(
+                fetches = await self._membership.reading().poll(
                     timeout_ms=self.settings.poll_timeout_ms,
                     records_max=self.settings.poll_records_max,
                     partitions=wanted,
@@ -274,7 +274,7 @@ class Worker:
 
     def _wanted(self) -> list[Partition]:
         """Partitions to be polled, without those that are too far ahead in event time."""
-        wanted = self.coordinator.wanted(self._partitions)
+        wanted = self.coordinator.wanted(self._membership.partitions)
         drift_ms = self.settings.max_drift_ms
         return wanted if drift_ms is None else [p for p in wanted if not self._ahead(p, drift_ms)]
 
@@ -295,37 +295,17 @@ class Worker:
 
     async def _tick_loop(self) -> None:
         while True:
-            self._reading().raise_if_dead()
+            self._membership.reading().raise_if_dead()
             self._dispatch(ev.Tick(wall_ms()))
             await asyncio.sleep(TICK_S)
-
-    def _reading(self) -> GroupConsumer:
-        if self._consumer is None:
-            raise InvariantError("the worker has no consumer yet")
-        return self._consumer
 
     # -- the group's listener
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
-        """Everything comes to rest before the member rejoins; what does not in time is dropped."""
-        self._may_rebalance = asyncio.get_running_loop().create_future()
-        waiting = self._may_rebalance
-        self._dispatch(ev.Revoked())
-        _, pending = await asyncio.wait([waiting], timeout=self.halt_timeout_ms / 1000)
-        if pending:
-            self._dispatch(ev.HaltOverdue())
-            await asyncio.wait([waiting], timeout=self.halt_timeout_ms / 1000)
+        await self._membership.revoked(partitions)
 
     async def assigned(self, partitions: frozenset[Partition], generation: int) -> None:
-        self._partitions = sorted(partitions)
-        shards = frozenset(partition.index for partition in partitions)
-        self._assignor.claim = Claim(tuple(sorted(shards)), generation)
-        log.info("generation %d: shards %s", generation, sorted(shards))
-        self._dispatch(ev.Assigned(shards, generation))
-
-    def _let_rebalance(self) -> None:
-        if self._may_rebalance is not None and not self._may_rebalance.done():
-            self._may_rebalance.set_result(None)
+        await self._membership.assigned(partitions, generation)
 
     # -- events and instructions
 
@@ -340,9 +320,9 @@ class Worker:
     def _begin(self, instruction: Instruction) -> None:
         match instruction:
             case do.LetRebalance():
-                self._let_rebalance()
+                self._membership.let_rebalance()
             case do.RequestRejoin():
-                self._reading().request_rejoin()
+                self._membership.reading().request_rejoin()
             case do.Leave():
                 self._stopped.set()
             case do.ShardInstruction():

@@ -64,14 +64,17 @@ class GroupContract:
             await first.owns([a, b])  # a dynamic member leaves as it stops
 
     async def test_every_rebalance_is_told_as_revoked_then_assigned(self, broker: Broker, unique: Unique) -> None:
+        """Through all of them a member keeps its id."""
         [a] = await new_topic(broker, unique("a"))
         heard = Heard()
         async with started(self.member(broker, unique, heard)) as consumer:
             await heard.owns([a])
+            named = consumer.member_id
             for _ in range(3):
                 before = heard.generation
                 consumer.request_rejoin()
                 await heard.until(lambda before=before: heard.generation > before)  # type: ignore[misc]
+                assert consumer.member_id == named != ""
         kinds = [kind for kind, partitions in heard.events if partitions]
         assert kinds == ["assigned", *["revoked", "assigned"] * 3]
 

@@ -29,7 +29,9 @@ SHELL = (
     "workers/changelog_reader.py",  # reads to the end while a shard is restored
     "workers/clock.py",
     "workers/driver.py",
+    "workers/fingerprint_topic.py",  # reads and writes what is kept of an app's stores
     "workers/operator.py",  # the protocol AsyncOperator
+    "workers/membership.py",  # hears of rebalances
     "workers/outbox.py",  # acknowledgements
     "workers/shard_runtime.py",  # performs a shard's instructions
     "workers/recovery.py",  # reads what a shard's state is restored from

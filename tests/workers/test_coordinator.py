@@ -4,105 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.topics.batch import Fetch, Partition
 from millstream.workers import events as ev
 from millstream.workers import instructions as do
-from millstream.workers.coordinator import Coordinator, Instruction, Life
+from millstream.workers.coordinator import Life
 from millstream.workers.errors import InvariantError
-from millstream.workers.shard import Phase, ShardRules
-
-RULES = ShardRules(exactly_once=True, commit_interval_ms=100, tick_interval_ms=50)
-
-
-def fetch(shard: int, rows: int = 1) -> Fetch:
-    numbers = np.arange(rows, dtype=np.int64)
-    return Fetch(Partition("in", shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
-
-
-def names(instructions: list[Instruction]) -> list[str]:
-    return [type(instruction).__name__ for instruction in instructions]
-
-
-class World:
-    """Performs instructions as a shell would: one at a time a shard, each answered by one event."""
-
-    def __init__(self, rules: ShardRules = RULES) -> None:
-        self.coordinator = Coordinator(rules)
-        self.under_way: dict[int, do.ShardInstruction] = {}
-        self.performed: list[str] = []
-        self.said: list[str] = []
-        self.dirty: set[int] = set()
-
-    def tell(self, *events: object) -> None:
-        for event in events:
-            self._take(self.coordinator.handle(event))  # type: ignore[arg-type]
-
-    def _take(self, instructions: list[Instruction]) -> None:
-        for instruction in instructions:
-            if isinstance(instruction, do.ShardInstruction):
-                self.under_way[instruction.shard] = instruction
-            else:
-                self.said.append(type(instruction).__name__)
-
-    def answer(self, shard: int) -> None:
-        """The instruction under way succeeds."""
-        instruction = self.under_way.pop(shard)
-        self.performed.append(type(instruction).__name__)
-        self.tell(self.outcome(instruction))
-
-    def fail(self, shard: int, failure: ev.Failure) -> None:
-        instruction = self.under_way.pop(shard)
-        self.tell(ev.Failed(shard, instruction.epoch, failure))
-
-    def outcome(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
-        shard, epoch = instruction.shard, instruction.epoch
-        match instruction:
-            case do.Process():
-                if instruction.fetches:
-                    self.dirty.add(shard)
-                return ev.Processed(shard, epoch, sends=len(instruction.fetches), dirty=shard in self.dirty)
-            case do.Prepare():
-                return ev.Prepared(shard, epoch, dirty=shard in self.dirty)
-            case do.CommitTransaction() | do.CommitOffsets():
-                self.dirty.discard(shard)
-                return ev.CommitDone(shard, epoch, checkpoint_due=True)
-        simple = {
-            do.StartProducer: ev.ProducerReady,
-            do.ReadPositions: ev.Positioned,
-            do.Restore: ev.Restored,
-            do.SendOutbox: ev.Sent,
-            do.AwaitAcknowledgements: ev.Acknowledged,
-            do.SendOffsets: ev.OffsetsSent,
-            do.WriteCheckpoint: ev.CheckpointWritten,
-            do.Drop: ev.Dropped,
-            do.Close: ev.Dropped,
-        }
-        if isinstance(instruction, do.Drop):
-            self.dirty.discard(shard)
-        return simple[type(instruction)](shard, epoch)
-
-    def settle(self, rounds_max: int = 1_000) -> None:
-        for _ in range(rounds_max):
-            if not self.under_way:
-                return
-            self.answer(next(iter(self.under_way)))
-        raise AssertionError(f"never settles: {self.under_way}")
+from millstream.workers.shard import Phase
+from tests.workers.machine import RULES, World, fetch, working
 
 
 def phase_of(world: World) -> Phase:
     return world.coordinator.shards[0].phase
-
-
-def working(rules: ShardRules = RULES, shards: frozenset[int] = frozenset({0})) -> World:
-    world = World(rules)
-    world.tell(ev.Assigned(shards, 1))
-    world.settle()
-    return world
 
 
 def test_a_shard_is_taken_in_the_one_right_order() -> None:
@@ -110,7 +25,7 @@ def test_a_shard_is_taken_in_the_one_right_order() -> None:
     world = World()
     world.tell(ev.Assigned(frozenset({0}), 1))
     world.settle()
-    assert world.performed[:3] == ["StartProducer", "ReadPositions", "Restore"]
+    assert world.performed[:4] == ["StartProducer", "ReadPositions", "Restore", "Resume"]
 
 
 def test_a_commit_under_exactly_once_is_one_transaction() -> None:
@@ -179,7 +94,7 @@ def test_what_failed_is_taken_again_from_the_beginning() -> None:
     world.performed.clear()
     world.fail(0, "retry")
     world.settle()
-    assert world.performed[:4] == ["Drop", "StartProducer", "ReadPositions", "Restore"]
+    assert world.performed[:5] == ["Drop", "StartProducer", "ReadPositions", "Restore", "Resume"]
 
 
 def test_failures_in_a_row_wait_longer_up_to_the_limit() -> None:

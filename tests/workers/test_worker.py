@@ -21,6 +21,7 @@ from millstream.topics.memory import MemoryBroker
 from millstream.topics.memory.faults import Request, When
 from millstream.topics.partitioner import murmur2
 from millstream.workers.app import App
+from millstream.workers.coordinator import Coordinator
 from millstream.workers.errors import UserFunctionError
 from millstream.workers.instrument import Remembered
 from millstream.workers.reducers.count import Count
@@ -176,6 +177,54 @@ async def test_two_workers_share_and_one_takes_over() -> None:
     async with asyncio.timeout(DEADLINE_S):
         await Worker(shop(), broker).run(until_end=True)
     await assert_exactly_once(broker, 600)
+
+
+async def test_a_rebalance_leaves_alone_what_stays() -> None:
+    """Only the shard that moves gets a producer; records before, during and after come out once."""
+    broker = await prepared()
+    first, second = (Worker(shop(instance_id=name, leave_on_stop=True), broker) for name in ("one", "two"))
+    one = asyncio.create_task(first.run())
+    await until(copied(broker, 300))
+    assert broker.faults.seen["init_producer"] == PARTITIONS
+    two = asyncio.create_task(second.run())
+    await until(owns(second, 1))
+    await produce(broker, clicks(300, first=300))
+    await until(copied(broker, 600))
+    second.stop()
+    await two
+    await until(owns(first, 2))
+    await produce(broker, clicks(300, first=600))
+    await until(copied(broker, 900))
+    assert broker.faults.seen["init_producer"] == PARTITIONS + 2
+    first.stop()
+    await one
+    async with asyncio.timeout(DEADLINE_S):
+        await Worker(shop(), broker).run(until_end=True)
+    await assert_exactly_once(broker, 900)
+
+
+async def test_in_doubt_all_is_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control of the count above: with every generation in doubt each rebalance starts every producer."""
+    monkeypatch.setattr(Coordinator, "_unbroken", lambda self, event: False)
+    broker = await prepared()
+    first, second = (Worker(shop(instance_id=name, leave_on_stop=True), broker) for name in ("one", "two"))
+    tasks = [asyncio.create_task(first.run())]
+    await until(copied(broker, 300))
+    tasks.append(asyncio.create_task(second.run()))
+    await until(owns(second, 1))
+    await until(owns(first, 1))
+    assert broker.faults.seen["init_producer"] == PARTITIONS + 2
+    for worker in (first, second):
+        worker.stop()
+    await asyncio.gather(*tasks)
+
+
+def owns(worker: Worker, count: int) -> Callable[[], Awaitable[bool]]:
+    async def so() -> bool:
+        open_shards = [shard for shard in worker.statistics().shards if shard.phase != "closed"]
+        return worker.ready and len(open_shards) == count
+
+    return so
 
 
 # -- faults

@@ -145,6 +145,10 @@ class KafkaGroupConsumer(Reading):
         if self._coordinator is not None:
             await self._coordinator.leave()
 
+    @property
+    def member_id(self) -> str:
+        return self._joined().member_id
+
     def raise_if_dead(self) -> None:
         self._raise_if_over()
 

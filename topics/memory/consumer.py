@@ -105,6 +105,11 @@ class MemoryGroupConsumer(Reading):
         self._member = None
         self._owned, self._positions = frozenset(), {}
 
+    @property
+    def member_id(self) -> str:
+        """Empty before `start` and after `leave`."""
+        return self._member.member_id if self._member is not None else ""
+
     def raise_if_dead(self) -> None:
         self._raise_if_over()
 

@@ -1,0 +1,92 @@
+"""A world for the coordinator: performs its instructions as a shell would, one at a time a shard, each answered by one event."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from millstream.topics.batch import Fetch, Partition
+from millstream.workers import events as ev
+from millstream.workers import instructions as do
+from millstream.workers.coordinator import Coordinator, Instruction
+from millstream.workers.shard import ShardRules
+
+RULES = ShardRules(exactly_once=True, commit_interval_ms=100, tick_interval_ms=50)
+
+
+def fetch(shard: int, rows: int = 1) -> Fetch:
+    numbers = np.arange(rows, dtype=np.int64)
+    return Fetch(Partition("in", shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
+
+
+class World:
+    """Performs instructions as a shell would: one at a time a shard, each answered by one event."""
+
+    def __init__(self, rules: ShardRules = RULES) -> None:
+        self.coordinator = Coordinator(rules)
+        self.under_way: dict[int, do.ShardInstruction] = {}
+        self.performed: list[str] = []
+        self.said: list[str] = []
+        self.dirty: set[int] = set()
+
+    def tell(self, *events: object) -> None:
+        for event in events:
+            self._take(self.coordinator.handle(event))  # type: ignore[arg-type]
+
+    def _take(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, do.ShardInstruction):
+                self.under_way[instruction.shard] = instruction
+            else:
+                self.said.append(type(instruction).__name__)
+
+    def answer(self, shard: int) -> None:
+        """The instruction under way succeeds."""
+        instruction = self.under_way.pop(shard)
+        self.performed.append(type(instruction).__name__)
+        self.tell(self.outcome(instruction))
+
+    def fail(self, shard: int, failure: ev.Failure) -> None:
+        instruction = self.under_way.pop(shard)
+        self.tell(ev.Failed(shard, instruction.epoch, failure))
+
+    def outcome(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
+        shard, epoch = instruction.shard, instruction.epoch
+        match instruction:
+            case do.Process():
+                if instruction.fetches:
+                    self.dirty.add(shard)
+                return ev.Processed(shard, epoch, sends=len(instruction.fetches), dirty=shard in self.dirty)
+            case do.Prepare():
+                return ev.Prepared(shard, epoch, dirty=shard in self.dirty)
+            case do.CommitTransaction() | do.CommitOffsets():
+                self.dirty.discard(shard)
+                return ev.CommitDone(shard, epoch, checkpoint_due=True)
+        simple = {
+            do.StartProducer: ev.ProducerReady,
+            do.ReadPositions: ev.Positioned,
+            do.Restore: ev.Restored,
+            do.Resume: ev.Resumed,
+            do.SendOutbox: ev.Sent,
+            do.AwaitAcknowledgements: ev.Acknowledged,
+            do.SendOffsets: ev.OffsetsSent,
+            do.WriteCheckpoint: ev.CheckpointWritten,
+            do.Drop: ev.Dropped,
+            do.Close: ev.Dropped,
+        }
+        if isinstance(instruction, do.Drop):
+            self.dirty.discard(shard)
+        return simple[type(instruction)](shard, epoch)
+
+    def settle(self, rounds_max: int = 1_000) -> None:
+        for _ in range(rounds_max):
+            if not self.under_way:
+                return
+            self.answer(next(iter(self.under_way)))
+        raise AssertionError(f"never settles: {self.under_way}")
+
+
+def working(rules: ShardRules = RULES, shards: frozenset[int] = frozenset({0})) -> World:
+    world = World(rules)
+    world.tell(ev.Assigned(shards, 1))
+    world.settle()
+    return world
