@@ -8,7 +8,7 @@ for the reader's sake and means nothing: every column but the event time may be 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +41,11 @@ _PYTHON: Final[Mapping[type, pl.DataType]] = {
 }
 
 
+def type_text(kind: pl.DataType) -> str:
+    """A type's name as it is written in a schema; of one without a name, polars' text."""
+    return next((name for name, known in TYPES.items() if known == kind), str(kind))
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """Columns in their order."""
@@ -65,6 +70,11 @@ class Schema:
 
     def __contains__(self, name: object) -> bool:
         return any(name == column for column, _ in self.columns)
+
+    def text(self, names: Iterable[str] | None = None) -> str:
+        """`user: string, price: float`, of these columns or of all."""
+        kinds = dict(self.columns)
+        return ", ".join(f"{name}: {type_text(kinds[name])}" for name in (self.names if names is None else names))
 
     def polars(self) -> dict[str, pl.DataType]:
         """As polars takes it: `{name: dtype}`."""

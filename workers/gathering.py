@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..state.slots import Accumulator, ResultRows
 from ..topics.batch import BEFORE, DELETED, OFFSET, TIME, Batch
 from ..topics.key import columns_of, key_text
-from ..topics.schema import Schema
+from ..topics.schema import Schema, type_text
 from .errors import PlanError
-from .operator import Context, Emit
+from .operator import Context, Emit, StateDefinition
 from .reducer import Reducer, describe_reducer
 
 WINDOW_START: Final = "window_start"
@@ -96,6 +96,19 @@ def describe_aggregation(
     """For `describe` and the fingerprint."""
     reducers = {name: describe_reducer(reducer) for name, reducer in aggregates}
     return {"window": window, "by": ", ".join(by), "grace": grace, "emit": emit, **reducers}
+
+
+def aggregation_state(
+    window: str, by: Sequence[str], aggregates: Aggregates, inputs: Schema, grace_ms: int
+) -> StateDefinition:
+    """What the state of a windowed aggregation depends on. Names of results do not matter: accumulators are kept in order."""
+    columns = dict(inputs)
+    reducers = [
+        describe_reducer(reducer) + ("" if reducer.column is None else f": {type_text(columns[reducer.column])}")
+        for _, reducer in aggregates
+    ]
+    parameters = {"window": window, "by": inputs.text(by), "aggregates": ", ".join(reducers)}
+    return StateDefinition(parameters, {"grace": grace_ms})
 
 
 def keyed(batch: Batch, by: Sequence[str], context: Context) -> tuple[Batch, pl.Series]:

@@ -2,7 +2,7 @@
 
 A step's name is its recovery key: a store and its changelog are found again by it. Steps that were not named are numbered a
 kind (`filter-1`, `filter-2`), so that adding a filter does not rename a window. Internal topics follow the pattern of Kafka
-Streams: `<app>-<store>-changelog`, `<app>-<name>-repartition`.
+Streams: `<app>-<store>-changelog`, `<app>-<name>-repartition`; what the stores are is kept in `<app>-fingerprint`.
 """
 
 from __future__ import annotations
@@ -35,3 +35,7 @@ def changelog_topic(app: str, store: str) -> str:
 
 def repartition_topic(app: str, name: str) -> str:
     return f"{app}-{name}-repartition"
+
+
+def fingerprint_topic(app: str) -> str:
+    return f"{app}-fingerprint"

@@ -14,8 +14,8 @@ watermark an operator passes on is `W - delay_ms`: a result's time is never belo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,25 @@ class Step(Protocol):
     def describe(self) -> Mapping[str, str]:
         """Short texts of what it does, for `describe` and for the graph's fingerprint: stable over restarts."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StateDefinition:
+    """What determines the format and the meaning of a step's state, in short texts that are the same at every start.
+
+    Code that changes it is refused over the old state (`fingerprint.py`), so nothing else belongs in here.
+    """
+
+    parameters: Mapping[str, str]
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """In ms. They may become smaller while state is kept, never larger: what they freed cannot come back."""
+
+
+@runtime_checkable
+class DefinesState(Protocol):
+    """A step that tells its state from the rest of it. Of one that does not, all of `describe` counts."""
+
+    def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition: ...
 
 
 @dataclass(frozen=True, slots=True)

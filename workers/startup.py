@@ -9,6 +9,7 @@ from ..topics.broker import Broker, TopicSpec
 from ..topics.ensure import ensure_topics
 from ..topics.errors import ConfigurationError
 from .app import App, outside_topics
+from .fingerprint_topic import agree
 from .instrument import Silent
 from .naming import changelog_topic
 from .settings import AppSettings
@@ -19,7 +20,8 @@ from .topology import Topology
 async def prepare(app: App, broker: Broker, settings: AppSettings) -> Topology:
     """Creates what is missing, checks what is there, and plans with the partition counts found.
 
-    Raises TopicMismatchError, PlanError, and ConfigurationError for a topic that is missing and may not be created.
+    Raises TopicMismatchError, PlanError (FingerprintError where the code does not fit the state it left), and
+    ConfigurationError for a topic that is missing and may not be created.
     """
     await ensure_topics(broker, outside_specs(app), create=settings.create_topics)
     names = {spec.name for spec in outside_specs(app)}
@@ -28,6 +30,7 @@ async def prepare(app: App, broker: Broker, settings: AppSettings) -> Topology:
     if missing:
         raise ConfigurationError(f"topic {missing[0]!r} does not exist and the broker did not create it")
     topology = app.plan({name: info.partitions for name, info in found.items()})
+    await agree(broker, topology, settings.internal_replication)
     await ensure_topics(broker, internal_specs(topology, settings), create=True)
     return topology
 

@@ -274,13 +274,17 @@ def _input_schemas(topology: Topology, ports: Iterable[Port]) -> list[Schema]:
     return [topology.graph.schema(port) for port in ports]
 
 
-def _named_states(operators: Mapping[str, Operator | AsyncOperator]) -> dict[str, DurableState]:
+def store_names(step: str, states: Sequence[DurableState]) -> list[str]:
     """A step's only state is named as the step; of several each has its own name behind it."""
-    named: dict[str, DurableState] = {}
-    for step, operator in operators.items():
-        for state in operator.states:
-            named[step if len(operator.states) == 1 else f"{step}-{state.name}"] = state
-    return named
+    return [step if len(states) == 1 else f"{step}-{state.name}" for state in states]
+
+
+def _named_states(operators: Mapping[str, Operator | AsyncOperator]) -> dict[str, DurableState]:
+    return {
+        name: state
+        for step, operator in operators.items()
+        for name, state in zip(store_names(step, operator.states), operator.states, strict=True)
+    }
 
 
 def _inputs(topology: Topology, sub: SubTopology, partition: int) -> list[Input]:

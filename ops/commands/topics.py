@@ -78,7 +78,7 @@ async def offsets(broker: Broker, partitions: list[Partition]) -> tuple[dict[Par
 
 
 def is_internal(name: str) -> bool:
-    return name.startswith("__") or name.endswith(("-changelog", "-repartition"))
+    return name.startswith("__") or name.endswith(("-changelog", "-repartition", "-fingerprint"))
 
 
 def _partitions(info: TopicInfo) -> str:

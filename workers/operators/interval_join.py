@@ -32,7 +32,7 @@ from ...topics.duration import duration_text
 from ...topics.schema import Schema
 from ..errors import PlanError
 from ..gathering import LATE_REASON
-from ..operator import Context, Emit, Operator
+from ..operator import Context, Emit, Operator, StateDefinition
 
 How = Literal["inner", "left", "right", "outer"]
 
@@ -91,6 +91,13 @@ class IntervalJoin:
         bounds = f"{duration_text(self.lower_ms)} to {duration_text(self.upper_ms)}"
         on, grace = ", ".join(self.on), duration_text(self.grace_ms)
         return {"on": on, "right minus left": bounds, "how": self.how, "grace": grace, "suffix": self.suffix}
+
+    def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
+        """Rows are kept whole, as long as the bounds and the grace ask for."""
+        left, right = inputs
+        told = self.describe()
+        parameters = {name: told[name] for name in ("on", "right minus left", "how", "grace")}
+        return StateDefinition({**parameters, "left": left.text(), "right": right.text()})
 
     @property
     def delay_ms(self) -> int:

@@ -30,12 +30,13 @@ from ..gathering import (
     Aggregates,
     ResultWriter,
     accumulators,
+    aggregation_state,
     checked_schemas,
     describe_aggregation,
     keyed,
     values_of,
 )
-from ..operator import Context, Emit, Operator
+from ..operator import Context, Emit, Operator, StateDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class SessionAggregate:
     def describe(self) -> Mapping[str, str]:
         grace = duration_text(self.grace_ms)
         return describe_aggregation(self.window_text, self.by, self.aggregates, grace, self.emit)
+
+    def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
+        return aggregation_state(self.window_text, self.by, self.aggregates, inputs[0], self.grace_ms)
 
 
 class SessionOperator(Operator):

@@ -31,13 +31,14 @@ from ..gathering import (
     Aggregates,
     ResultWriter,
     accumulators,
+    aggregation_state,
     checked_schemas,
     describe_aggregation,
     keyed,
     values_of,
 )
 from ..grid import Grid
-from ..operator import Context, Emit, Operator
+from ..operator import Context, Emit, Operator, StateDefinition
 
 _PAIRS_MAX: Final = 1_000_000
 """Rows times windows a row worked on at once."""
@@ -69,6 +70,9 @@ class WindowAggregate:
     def describe(self) -> Mapping[str, str]:
         grace = duration_text(self.grace_ms)
         return describe_aggregation(self.window.describe(), self.by, self.aggregates, grace, self.emit)
+
+    def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
+        return aggregation_state(self.window.describe(), self.by, self.aggregates, inputs[0], self.grace_ms)
 
 
 class WindowOperator(Operator):
