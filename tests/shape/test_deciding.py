@@ -30,7 +30,6 @@ SHELL = (
     "workers/clock.py",
     "workers/driver.py",
     "workers/fingerprint_topic.py",  # reads and writes what is kept of an app's stores
-    "workers/fingerprint_topic.py",  # reads and writes what is kept of an app's stores
     "workers/operator.py",  # the protocol AsyncOperator
     "workers/membership.py",  # hears of rebalances
     "workers/outbox.py",  # acknowledgements
