@@ -64,10 +64,12 @@ class Recovery:
         return tails
 
     def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
-        """What the database stands for; nothing, and an empty database, when its changelog was made anew."""
+        """What the database stands for; nothing, and an empty database, when its changelog was made anew, or when it was
+        written by code of which the changelog (it was checked before) is not any more."""
         meta = read_meta(database, list(task.states), list(task.inputs))
-        known = self.around.topic_ids
-        if any(told not in {"", known.get(store, "")} for store, told in meta.topic_ids.items()):
+        ids, digests = self.around.topic_ids, self.around.digests
+        made_anew = any(told not in {"", ids.get(store, "")} for store, told in meta.topic_ids.items())
+        if made_anew or any(told != digests.get(store) for store, told in meta.digests.items()):
             database.clear()
             return TaskMeta()
         return meta

@@ -245,9 +245,16 @@ class ShardRuntime:
                     for partition in task.inputs
                     if partition in self.committed
                 },
+                {store: self.around.digests[store] for store in task.states},
             )
             write(self._database(task.id), task.states, meta.encoded())
         self.checkpoints = self.checkpoints.written()
+        self.around.positions[self.number] = self.position
+
+    @property
+    def position(self) -> int:
+        """How far the state is that is open here; 0 for a shard without any."""
+        return sum(self.changelog_ends.values())
 
     # -- letting go
 
@@ -279,6 +286,7 @@ class ShardRuntime:
     def discard_databases(self) -> None:
         """Files that cannot be read are moved aside; the next restore begins from the changelogs."""
         there = self.around.databases.tasks()
+        self.around.positions.pop(self.number, None)
         for task in self.tasks:
             if (database := self.databases.pop(task, None)) is not None:
                 database.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..state.store import Databases
 from ..topics.batch import Partition
@@ -28,9 +28,13 @@ class Surroundings:
     executor: Executor
     topic_ids: Mapping[str, str]
     """Of the changelog topics, by store."""
+    digests: Mapping[str, str]
+    """Of what the code says of each store (`fingerprint.py`)."""
     dead_letters: Mapping[str, int]
     """Dead-letter topics with their partition counts."""
     ends: Mapping[Partition, int] | None = None
     """Of a bounded run: where each outside input ends."""
     notify: Callable[[ev.ShardEvent], None] = lambda event: None
     """Told of what happens by itself: calls that ended."""
+    positions: dict[int, int] = field(default_factory=dict)
+    """By shard the changelog position that our files stand for, warm copies included; kept up to date by who writes them."""

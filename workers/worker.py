@@ -24,7 +24,9 @@ from .app import App, outside_topics
 from .clock import wall_ms
 from .coordinator import Coordinator, Event, Instruction, Life
 from .errors import InvariantError
+from .fingerprint import fingerprint_of
 from .instrument import Instrument, Silent
+from .local_state import positions_on_disk, stores_of
 from .membership import Membership
 from .naming import changelog_topic
 from .settings import AppSettings
@@ -190,6 +192,7 @@ class Worker:
         )
         self._membership.consumer = consumer
         self._around = await self._surroundings(topology, consumer, executor, ends)
+        self._membership.assignor.positions = self._positions
         loops: list[asyncio.Task[None]] = []
         try:
             await consumer.start()
@@ -210,6 +213,10 @@ class Worker:
     ) -> Surroundings:
         changelogs = {changelog_topic(self.settings.name, store): store for store in store_partitions(topology)}
         found = await self.broker.describe_topics(list(changelogs))
+        topic_ids = {changelogs[name]: info.topic_id for name, info in found.items()}
+        positions = await asyncio.get_running_loop().run_in_executor(
+            executor, positions_on_disk, self.databases, stores_of(topology), topic_ids
+        )
         dead = {topic.dead_letters for topic in outside_topics(self.app.graph) if topic.dead_letters}
         return Surroundings(
             topology,
@@ -219,11 +226,18 @@ class Worker:
             self.databases,
             self.instrument,
             executor,
-            {changelogs[name]: info.topic_id for name, info in found.items()},
+            topic_ids,
+            {name: one.digest for name, one in fingerprint_of(topology).items()},
             {name: topology.partition_counts[name] for name in sorted(dead)},
             ends,
             self._dispatch,
+            positions=positions,
         )
+
+    def _positions(self) -> dict[int, int]:
+        """How far our copy of each shard's state is: in memory where it is open, else on disk."""
+        on_disk = self._around.positions if self._around is not None else {}
+        return on_disk | {number: runtime.position for number, runtime in self._runtimes.items() if runtime.tasks}
 
     async def _wind_up(self, loops: Iterable[asyncio.Task[None]], consumer: GroupConsumer) -> None:
         for task in [*loops, *self._under_way.values()]:

@@ -11,6 +11,8 @@ import pytest
 
 from millstream import App, collect, count, hopping, session, sum_, tumbling
 from millstream.ops.produce import Row, send
+from millstream.state.store import Changes, StoreWrite
+from millstream.state.stores.memory import MemoryDatabases
 from millstream.topics.broker import TopicSpec
 from millstream.topics.memory import MemoryBroker
 from millstream.topics.schema import Schema
@@ -298,3 +300,16 @@ async def test_after_its_changelog_was_deleted_the_code_may_be_another(broker: M
     kept = await read_kept(broker, "shop")
     assert kept is not None
     assert kept.stores == prints(changed)
+
+
+async def test_a_database_of_other_code_is_restored_from_the_changelog(broker: MemoryBroker) -> None:
+    """As on a machine that was off while the app was reset and changed, with a broker that gives no topic ids."""
+    databases = MemoryDatabases()
+    await Worker(app_of(_sums), broker, databases=databases).run(until_end=True)
+    database = databases.open("0/0")
+    told = database.meta("digest/w")
+    database.write({"w": StoreWrite([Changes.of([b"\x00foreign"], [b"not of this code"])])}, {"digest/w": b"another"})
+    database.close()
+    await Worker(app_of(_sums), broker, databases=databases).run(until_end=True)
+    database = databases.open("0/0")
+    assert (database.meta("digest/w"), database.store("w").get(b"\x00foreign")) == (told, None)
