@@ -25,6 +25,7 @@ from .allocator import keep_freed_memory
 from .feed import FolderFeed, feeding
 from .health import routes_of
 from .http import HttpServer
+from .identity import as_static_member
 from .logs import configure_logs
 from .metrics import PrometheusInstrument
 from .settings import RunSettings
@@ -55,7 +56,7 @@ async def run_app(
     too. `feeds`: folders watched meanwhile.
     """
     keep_freed_memory()
-    instrument, chosen = PrometheusInstrument(), settings.applied_to(app.settings)
+    instrument, chosen = PrometheusInstrument(), as_static_member(settings.applied_to(app.settings))
     databases = databases_of(chosen)
     if broker is None:
         try:
@@ -131,7 +132,11 @@ async def wait_for(broker: Broker, timeout_ms: int) -> None:
 
 @contextmanager
 def stopped_by_signals(worker: Worker) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks the worker to stop in good order, the second ends the process at once."""
+    """The first SIGINT or SIGTERM asks the worker to stop in good order, the second ends the process at once.
+
+    SIGTERM comes from what will start it again, so its place in the group is kept for it; Ctrl-C comes from somebody who
+    ends it, so the others take over at once.
+    """
     loop, asked = asyncio.get_running_loop(), False
 
     def ask(number: int) -> None:
@@ -142,7 +147,7 @@ def stopped_by_signals(worker: Worker) -> Iterator[None]:
             os._exit(128 + number)  # whatever hangs, hangs in a `finally` or in a thread
         asked = True
         _log.info("%s: stopping after a last commit; once more stops at once", signal.Signals(number).name)
-        worker.stop()
+        worker.stop(leave=number == signal.SIGINT)
 
     def from_interpreter(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(ask, number)

@@ -80,7 +80,12 @@ class RunSettings:
     checkpoint_interval_ms: int | None = setting(None, milliseconds, "Time between writes of state to RocksDB.")
     poll_records_max: int | None = setting(None, whole(1), "Records worked on at a time.")
     instance_id: str | None = setting(
-        None, text, "Static membership (`group.instance.id`): a restart causes no rebalance."
+        None,
+        text,
+        "Static membership (`group.instance.id`): a restart causes no rebalance. Default: host name and a mark of `state_dir`.",
+    )
+    leave_on_stop: bool | None = setting(
+        None, flag, "Leave the group at SIGTERM too: for a stop that is not a restart. Ctrl-C always leaves."
     )
     create_topics: bool | None = setting(None, flag, "Whether missing input and output topics are created.")
     internal_replication: int | None = setting(None, whole(1), "Replicas of changelog and repartition topics.")

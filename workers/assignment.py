@@ -4,14 +4,14 @@ A shard is a partition number, so partition p of every topic goes to one member.
 members tell: which shards they had, since which generation, and how far their local state is behind. In this order a shard
 
 1. stays with the member that had it (of two that claim it, the newer generation's claim wins), up to a fair share,
-2. goes to the member with the least to restore for it,
+2. goes to the member with the least to restore for it: one that had it before, or keeps a warm copy,
 3. goes to the member with the fewest shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -30,6 +30,10 @@ class Claim:
     generation: int = -1
     stores: Mapping[int, int] = field(default_factory=dict)
     """Shard -> changelog position of the local state, higher is warmer; shards without local state are missing."""
+
+    def position(self, shard: int) -> int:
+        """Below every other where there is no local state."""
+        return self.stores.get(shard, -1)
 
     def encoded(self) -> bytes:
         told: dict[str, Any] = {"shards": self.shards, "generation": self.generation}
@@ -50,61 +54,72 @@ class Claim:
 
 def assign_shards(claims: Mapping[str, Claim], shards: int) -> dict[str, list[int]]:
     """Shards by member, fair to within one."""
-    members = sorted(claims)
-    assigned: dict[str, list[int]] = {member: [] for member in members}
-    if not members:
-        return assigned
-    share, extra = divmod(shards, len(members))
-    left = set(range(shards))
-    for member in sorted(members, key=lambda m: (-claims[m].generation, -len(claims[m].shards), m)):
-        quota = share + (1 if extra > 0 else 0)
-        kept = [shard for shard in claims[member].shards if shard in left][:quota]
-        extra -= 1 if len(kept) > share else 0
-        assigned[member] = kept
-        left.difference_update(kept)
-    for shard in sorted(left):
-        member = min(members, key=lambda m: (len(assigned[m]) >= share + 1, *_cost(claims[m], shard, assigned[m]), m))
-        assigned[member].append(shard)
-    return _levelled(assigned, claims)
+    if not claims:
+        return {}
+    dealing = _Dealing(claims, shards)
+    dealing.leave()
+    dealing.give_to_warmest()
+    dealing.give_to_fewest()
+    return {member: sorted(owned) for member, owned in dealing.assigned.items()}
 
 
-def _cost(claim: Claim, shard: int, has: Sequence[int]) -> tuple[int, int]:
-    """Fewer shards first; among equals the one whose local state is further."""
-    return len(has), -claim.stores.get(shard, -1)
+class _Dealing:
+    """The three rounds of one assignment. A member has room up to the fair share, and for one more while there are such."""
 
+    def __init__(self, claims: Mapping[str, Claim], shards: int) -> None:
+        self.claims = claims
+        self.assigned: dict[str, list[int]] = {member: [] for member in sorted(claims)}
+        self.left = set(range(shards))
+        self.share, self.extra = divmod(shards, len(claims))
 
-def _levelled(assigned: dict[str, list[int]], claims: Mapping[str, Claim]) -> dict[str, list[int]]:
-    """A shard goes to the member that has local state for it where two can swap and both gain."""
-    owner = {shard: member for member, shards in assigned.items() for shard in shards}
-    for shard, member in sorted(owner.items()):
-        warm = max(claims, key=lambda m: (claims[m].stores.get(shard, -1), m == member))
-        if warm == member or claims[warm].stores.get(shard, -1) <= claims[member].stores.get(shard, -1):
-            continue
-        given = [s for s in assigned[warm] if s not in claims[warm].stores and s not in claims[warm].shards]
-        if given and shard not in claims[member].shards:
-            _swap(assigned, owner, (member, shard), (warm, given[0]))
-    return {member: sorted(shards) for member, shards in assigned.items()}
+    def leave(self) -> None:
+        """Shards stay with who had them. Who has too many keeps those that nobody who has room is warm for."""
+        claims = self.claims
+        takers = [member for member in claims if len(claims[member].shards) < self.share]
+        for member in sorted(claims, key=lambda m: (-claims[m].generation, -len(claims[m].shards), m)):
+            mine = [shard for shard in claims[member].shards if shard in self.left]
+            elsewhere = [claims[taker] for taker in takers if taker != member]
+            for shard in sorted(mine, key=lambda s: (max((one.position(s) for one in elsewhere), default=-1), s)):
+                self.give(shard, member)
 
+    def give_to_warmest(self) -> None:
+        """To who has the least to restore, the furthest first."""
+        warm = [
+            (-claim.position(shard), shard, member)
+            for member, claim in self.claims.items()
+            for shard in claim.stores
+            if shard in self.left
+        ]
+        for _, shard, member in sorted(warm):
+            self.give(shard, member)
 
-def _swap(assigned: dict[str, list[int]], owner: dict[int, str], one: tuple[str, int], other: tuple[str, int]) -> None:
-    for (member, shard), (_, received) in ((one, other), (other, one)):
-        assigned[member].remove(shard)
-        assigned[member].append(received)
-        owner[received] = member
+    def give_to_fewest(self) -> None:
+        for shard in sorted(self.left):
+            self.give(shard, min(self.assigned, key=lambda m: (len(self.assigned[m]), m)))
+
+    def give(self, shard: int, member: str) -> None:
+        """If it is to be had and the member has room."""
+        has = len(self.assigned[member])
+        if shard not in self.left or has > self.share or (has == self.share and not self.extra):
+            return
+        self.extra -= has == self.share
+        self.assigned[member].append(shard)
+        self.left.remove(shard)
 
 
 @dataclass(slots=True)
 class ShardAssignor:
-    """The `Assignor` of our consumers; the worker keeps `claim` up to date."""
+    """The `Assignor` of our consumers; the worker keeps `claim` up to date. `positions`: asked for `Claim.stores` at each join."""
 
     claim: Claim = field(default_factory=Claim)
+    positions: Callable[[], Mapping[int, int]] = dict
 
     @property
     def name(self) -> str:
         return "millstream-shards"
 
     def user_data(self) -> bytes:
-        return self.claim.encoded()
+        return replace(self.claim, stores=self.positions()).encoded()
 
     def assign(
         self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]

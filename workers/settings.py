@@ -39,7 +39,8 @@ class AppSettings:
     retry_backoff_ms: int = 100
     retry_backoff_ms_max: int = 5_000
     instance_id: str | None = None
-    """Static membership (`group.instance.id`): a restart causes no rebalance. None: a dynamic member."""
+    """Static membership (`group.instance.id`): a restart causes no rebalance. None: a dynamic member; `millstream run` and
+    `millstream.run` give each process one of its own (`ops/identity.py`)."""
     leave_on_stop: bool = False
     """Whether a static member leaves the group when it stops, for good and not for a restart. A dynamic one always does."""
     startup_timeout_ms: int = 60_000

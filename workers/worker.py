@@ -89,6 +89,7 @@ class Worker:
         self._over = asyncio.Event()
         """Winding up has ended."""
         self._failure: BaseException | None = None
+        self._leaving = self.settings.leave_on_stop
         self._unavailable = False
 
     def _rules(self) -> ShardRules:
@@ -114,6 +115,7 @@ class Worker:
             topology = await self._patiently(lambda: prepare(self.app, self.broker, self.settings))
             ends = await self._patiently(lambda: self._ends(topology)) if until_end else None
             self.coordinator.stop_when_finished = until_end
+            self._leaving = self._leaving or until_end
             await self._work(topology, executor, ends)
         finally:
             self.databases.close()
@@ -123,8 +125,12 @@ class Worker:
         if self._failure is not None:
             raise self._failure
 
-    def stop(self) -> None:
-        """Finish the open commits and end. To be called on the event loop; twice is fine."""
+    def stop(self, *, leave: bool = False) -> None:
+        """Finish the open commits and end. To be called on the event loop; twice is fine.
+
+        `leave`: this is no restart; the group is not to keep a static member's place until its session times out.
+        """
+        self._leaving = self._leaving or leave
         self._dispatch(ev.StopRequested())
 
     async def wait_stopped(self) -> None:
@@ -246,7 +252,7 @@ class Worker:
         for number, runtime in self._runtimes.items():
             await runtime.perform(do.Drop(number, -1))
         self._membership.let_rebalance()
-        if self._failure is None and self.settings.leave_on_stop:
+        if self._failure is None and self._leaving:
             await consumer.leave()
         await consumer.stop()
 

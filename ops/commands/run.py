@@ -28,7 +28,8 @@ def run(
     ] = None,
     http_host: Annotated[str | None, typer.Option(help="Default 127.0.0.1.", show_default=False)] = None,
     instance_id: Annotated[
-        str | None, typer.Option(help="Static membership: a restart causes no rebalance.", show_default=False)
+        str | None,
+        typer.Option(help="Name in the group, kept over restarts. Default: host and state folder.", show_default=False),
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.", show_default=False)] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)] = None,

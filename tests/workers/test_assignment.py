@@ -80,3 +80,31 @@ def test_what_a_member_tells_has_a_limit() -> None:
     told = Claim.decoded(claim.encoded())
     assert told.shards == claim.shards
     assert told.stores == {}
+
+
+def test_who_has_too_many_gives_away_what_another_is_warm_for() -> None:
+    """A worker that was away for a while gets back what it had, not whatever comes first."""
+    claims = {"a": Claim((0, 1, 2, 3), 7), "back": Claim((), -1, {1: 50, 2: 60})}
+    assert assign_shards(claims, 4) == {"a": [0, 3], "back": [1, 2]}
+
+
+def test_of_two_copies_the_one_that_is_further_wins() -> None:
+    claims = {"a": Claim((0,), 3, {2: 400}), "b": Claim((1,), 3, {2: 500, 3: 10}), "c": Claim((), -1, {})}
+    assigned = assign_shards(claims, 4)
+    assert 2 in assigned["b"]
+    assert assigned == {"a": [0], "b": [1, 2], "c": [3]}
+
+
+@given(claims=CLAIMS, shards=st.integers(0, 16))
+def test_the_same_claims_give_the_same_answer(claims: dict[str, Claim], shards: int) -> None:
+    backwards = dict(reversed(claims.items()))
+    assert assign_shards(claims, shards) == assign_shards(backwards, shards)
+    assert list(assign_shards(claims, shards)) == sorted(claims)
+
+
+def test_positions_are_asked_for_at_each_join() -> None:
+    positions = {0: 10}
+    assignor = ShardAssignor(Claim((0,), 2), lambda: positions)
+    assert Claim.decoded(assignor.user_data()) == Claim((0,), 2, {0: 10})
+    positions[0] = 11
+    assert Claim.decoded(assignor.user_data()).position(0) == 11
