@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from ..workers.app import App
+from ..workers.settings import AppSettings
 from .errors import TargetError
 from .feed import FolderFeed
 from .setting import did_you_mean
@@ -30,6 +31,12 @@ YAML_SUFFIXES: Final = (".yaml", ".yml")
 def load_app(target: str) -> App:
     """Raises TargetError (PipelineFileError for YAML), saying what was looked for and what there is."""
     return load(target)[0]
+
+
+def app_or_name(text: str) -> tuple[App | None, AppSettings]:
+    """The app of a target with its settings; of a mere name, settings by default. Raises TargetError, PlanError."""
+    app = load_app(text) if is_target(text) else None
+    return app, app.settings if app else AppSettings.of(text)
 
 
 def load(target: str) -> tuple[App, list[FolderFeed]]:

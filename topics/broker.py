@@ -230,6 +230,13 @@ class Broker(Protocol):
 
     async def group_offsets(self, group: str) -> dict[Partition, Committed]: ...
 
+    async def group_members(self, group: str) -> list[str]:
+        """Who is in the group now, in words: instance or client id, and where it runs where that is known. Sorted.
+
+        A process that was killed, or a static member that stopped, is one until its session runs out.
+        """
+        ...
+
     async def delete_group(self, group: str) -> None:
         """Forget the group's offsets. Raises ConfigurationError while it has members."""
         ...

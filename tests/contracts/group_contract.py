@@ -45,6 +45,18 @@ class GroupContract:
             assert (await consumer.end_offsets([a, b])) == {a: 3, b: 1}
             consumer.raise_if_dead()
 
+    async def test_who_is_in_a_group_is_told(self, broker: Broker, unique: Unique) -> None:
+        """By the instance id where there is one; nobody is in a group that does not exist."""
+        [a] = await new_topic(broker, unique("a"))
+        assert await broker.group_members(unique("g")) == []
+        first, second = Heard(), Heard()
+        async with started(self.member(broker, unique, first, instance="ada", data=b"1")):
+            await first.owns([a])
+            async with started(self.member(broker, unique, second, instance="bob", data=b"2")):
+                await second.owns([])
+                told = await broker.group_members(unique("g"))
+                assert [one.split(" at ")[0] for one in told] == ["ada", "bob"]
+
     async def test_a_second_member_takes_its_share(self, broker: Broker, unique: Unique) -> None:
         """The first hears that all is revoked, then what it owns now; generations rise."""
         a, b = await new_topic(broker, unique("a"), 2)

@@ -7,6 +7,7 @@ deleting wait until every broker knows of it, so that what follows finds (or doe
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -18,6 +19,7 @@ from aiokafka.protocol.admin import (
     DeleteRecordsRequest,
     DeleteTopicsRequest,
     DescribeConfigsRequest,
+    DescribeGroupsRequest,
 )
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 
@@ -39,6 +41,7 @@ _GROUP_NOT_FOUND: Final = 69
 _REPLICATION: Final = 38
 _NON_EMPTY_GROUP: Final = 68
 _DEFAULT: Final = -1
+_RANDOM_TAIL: Final = re.compile(r"-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 class KafkaAdmin:
@@ -154,6 +157,20 @@ class KafkaAdmin:
             return await self._client.ask(request, node=node[0])
 
         return await committed_offsets(send, group, None, coordinator_lost=node.clear, deadline_ms=self._deadline_ms)
+
+    async def group_members(self, group: str) -> list[str]:
+        """A member's id is its instance or client id and a random tail, which is left out."""
+
+        async def attempt() -> list[str]:
+            response = await self._client.ask(DescribeGroupsRequest([group]), node=await self._coordinator(group))
+            found = []
+            for code, _, _, _, _, members, *_more in response.groups:
+                if code and code != _GROUP_NOT_FOUND:
+                    raise kafka.for_code(code)(group)
+                found += [f"{_RANDOM_TAIL.sub('', member[0])} at {member[2].lstrip('/')}" for member in members]
+            return sorted(found)
+
+        return await self._retried(f"asking who is in group {group!r}", attempt)
 
     async def delete_group(self, group: str) -> None:
         doing = f"deleting group {group!r}"

@@ -119,6 +119,9 @@ class KafkaBroker:
     async def group_offsets(self, group: str) -> dict[Partition, Committed]:
         return await self._admin().group_offsets(group)
 
+    async def group_members(self, group: str) -> list[str]:
+        return await self._admin().group_members(group)
+
     async def delete_group(self, group: str) -> None:
         await self._admin().delete_group(group)
 

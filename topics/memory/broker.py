@@ -89,6 +89,11 @@ class MemoryBroker:
         known = self._cluster.groups
         return await self._ask("group_offsets", lambda: known[group].offsets.all() if group in known else {})
 
+    async def group_members(self, group: str) -> list[str]:
+        known = self._cluster.groups
+        members = known[group].members if group in known else {}
+        return await self._ask("metadata", lambda: sorted(one.instance_id or name for name, one in members.items()))
+
     async def delete_group(self, group: str) -> None:
         await self._ask("delete_group", lambda: self._cluster.delete_group(group))
 
