@@ -66,9 +66,13 @@ lock: setup ## renew requirements.lock to the newest versions pyproject.toml all
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
 		$(if $(filter undefined,$(origin UPGRADE)),--upgrade) --quiet -o requirements.lock
+	@echo "ziglang>=0.13" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock" \
+		$(if $(filter undefined,$(origin UPGRADE)),--upgrade) --quiet -o requirements-compiler.lock
 	@scripts/setup.sh
 
 clean: ## remove what was built, downloaded or started here (the broker's cache of jars stays)
 	@if [ -x $(BIN)/millstream ]; then $(BIN)/millstream broker stop >/dev/null 2>&1 || true; fi
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .millstream
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f topics/native/*.so

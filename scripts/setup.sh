@@ -26,7 +26,7 @@ find_python() {
 
 # The environment's state in one line: what was installed, on which interpreter, into which folder (a moved .venv is a broken one).
 fingerprint() {
-    { cat "$lock" pyproject.toml setup.py scripts/setup.sh; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
+    { cat "$lock" pyproject.toml setup.py scripts/setup.sh topics/native/*.[ch]; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
 }
 
 has_ensurepip() { "$1" -c 'import venv; from ensurepip import version' 2>/dev/null; }
@@ -77,13 +77,22 @@ install_uv() {
     rm -f "$entry"
 }
 
+# The native library wants a C compiler, any: where the machine has none, one comes as a package.
+install_compiler() {
+    if [ -n "${CC:-}" ] || command -v cc >/dev/null; then return; fi
+    say "no C compiler here: installing the one in the package ziglang"
+    pip_install --require-hashes -r requirements-compiler.lock || say "ziglang did not install: the native library is left out"
+}
+
 install() {
     say "installing what $lock names (a few minutes the first time, then from the cache)"
     install_uv
     if [ -x "$venv/bin/uv" ] && VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --require-hashes -r "$lock"; then
+        install_compiler
         VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation --editable .
     else
         pip_install --require-hashes -r "$lock"
+        install_compiler
         pip_install --no-deps --no-build-isolation --editable .
     fi
 }
@@ -95,5 +104,6 @@ is_new_enough "$venv/bin/python" || make_venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
     install
     fingerprint >"$stamp"
+    [ -e topics/native/libmillstream.so ] || say "the native library was not built: everything works, more slowly"
     say "ready: $("$venv/bin/python" --version), $venv"
 fi

@@ -10,6 +10,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .native.records import ByteSlices
+
 VIEW_BYTES = 16
 """A view: int32 length, then the first 4 bytes of the text, then more (Arrow's BinaryView layout)."""
 
@@ -40,7 +42,9 @@ def first_octets(text: pl.Series) -> NDArray[np.uint8]:
 
 
 def large_binary(values: Sequence[bytes | None]) -> pa.LargeBinaryArray:
-    """Python bytes as a column."""
+    """Bytes as a column."""
+    if isinstance(values, ByteSlices):
+        return values.to_arrow()
     return pa.array(values, type=pa.large_binary())
 
 

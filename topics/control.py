@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .arrow_buffers import large_binary
 from .batch import Fetch, Headers, Records
+from .native.records import ByteSlices
 
 HEADER: Final = "__watermark"
 
@@ -81,12 +82,16 @@ def taken(fetch: Fetch, rows: NDArray[np.int64]) -> Fetch:
     number_of = {row: number for number, row in enumerate(picked) if row in fetch.headers}
     return replace(
         fetch,
-        keys=[fetch.keys[row] for row in picked],
-        values=[fetch.values[row] for row in picked],
+        keys=_taken(fetch.keys, rows),
+        values=_taken(fetch.values, rows),
         offsets=fetch.offsets[rows],
         timestamps=fetch.timestamps[rows],
         headers={number: fetch.headers[row] for row, number in number_of.items()},
     )
+
+
+def _taken(column: Sequence[bytes | None], rows: NDArray[np.int64]) -> Sequence[bytes | None]:
+    return column.taken(rows) if isinstance(column, ByteSlices) else [column[row] for row in rows.tolist()]
 
 
 def _read(headers: Headers) -> ControlRecord | None:

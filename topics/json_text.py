@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import orjson
 import polars as pl
+import pyarrow as pa
 
-from .arrow_buffers import octets_of
+from .arrow_buffers import octets_of, series_binary
 from .errors import SchemaError
+from .native.json_out import Cells, float_text, write_json, writes
 
 _NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
 _ESCAPED: Final = [*map(chr, range(32)), '"', "\\"]
@@ -35,6 +37,25 @@ def json_objects(frame: pl.DataFrame) -> pl.Series:
     for number, column in enumerate(frame.iter_columns()):
         pieces += [f"{',' if number else '{'}{json_string(column.name)}:", *cell_pieces(column)]
     return glued([*pieces, "}"], frame.height)
+
+
+def json_rows(frame: pl.DataFrame) -> pa.LargeBinaryArray:
+    """The same objects as bytes."""
+    columns = [
+        Cells(f"{',' if number else '{'}{json_string(column.name)}:".encode(), *_cells(column))
+        for number, column in enumerate(frame.iter_columns())
+    ]
+    written = write_json(columns, frame.height) if columns else None
+    return series_binary(json_objects(frame)) if written is None else written
+
+
+def _cells(column: pl.Series) -> tuple[pl.Series, bool]:
+    """The column as the native library takes it, and whether it is JSON text already."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String), False
+    if writes(column.dtype):
+        return column, False
+    return glued(cell_pieces(column), len(column)), True
 
 
 def json_arrays(columns: Sequence[pl.Series]) -> pl.Series:
@@ -80,9 +101,7 @@ def cell_pieces(column: pl.Series) -> list[Piece]:
     if isinstance(dtype, pl.Date):
         return _quoted(column.dt.strftime("%Y-%m-%d"))
     if dtype.is_float():
-        finite = column.is_finite()
-        plain = column if finite.all() else pl.select(pl.when(finite).then(column)).to_series()
-        return [_or_null(plain.cast(pl.String))]
+        return [_or_null(float_text(column))]
     if dtype.is_integer() and column.len() and not column.null_count() and column.min() == column.max():
         return [str(column[0])]  # one constant more in a piece that is there anyway: the start and end of a window
     if dtype.is_integer() or isinstance(dtype, pl.Boolean | pl.Null):

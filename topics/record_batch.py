@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from .batch import Headers, Records
 from .errors import ConfigurationError, RecordTooLargeError
+from .native.records import RecordColumns, build_records
 
 Compression = Literal["none", "lz4", "zstd"]
 
@@ -47,18 +48,18 @@ _HEAD: Final = struct.Struct(">qiibI")
 _TAIL: Final = struct.Struct(">hiqqqhii")
 
 
-def _zstd(body: bytes) -> bytes:
-    return bytes(cramjam.zstd.compress(body, level=1))
+def _zstd(body: bytes | memoryview) -> bytes:
+    return bytes(cramjam.zstd.compress(bytes(body), level=1))
 
 
-def _lz4(body: bytes) -> bytes:
+def _lz4(body: bytes | memoryview) -> bytes:
     # Level 1 costs a fifth of aiokafka's level 9; Kafka's readers need independent blocks.
     compressor = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
-    compressor.compress(body)
+    compressor.compress(bytes(body))
     return bytes(compressor.finish())
 
 
-_COMPRESSORS: Final[dict[str, tuple[int, Callable[[bytes], bytes]]]] = {
+_COMPRESSORS: Final[dict[str, tuple[int, Callable[[bytes | memoryview], bytes]]]] = {
     "none": (0, bytes),
     "lz4": (3, _lz4),
     "zstd": (4, _zstd),
@@ -120,18 +121,15 @@ def record_batches(
     headers = None if records.headers is None else _header_bytes(records.headers)
     sizes = _payload_sizes(keys, values, headers) + RECORD_OVERHEAD_BYTES
     _refuse_too_large(sizes, record_bytes_max)
-    stamps = records.timestamps if records.timestamps is not None else None
+    stamps = None if records.timestamps is None else np.ascontiguousarray(records.timestamps, np.int64)
+    columns = RecordColumns(keys, values, headers, stamps)
+    flags = attributes | (_TRANSACTIONAL if transactional else 0)
     batches = []
     for start, end in _cuts(sizes, rows_max, batch_bytes_max):
-        times = np.full(1, now_ms, np.int64) if stamps is None else stamps[start:end].astype(np.int64, copy=False)
-        body = _body(
-            None if keys is None else keys[start:end],
-            values[start:end],
-            times,
-            None if headers is None else headers[start:end],
-        )
-        flags = attributes | (_TRANSACTIONAL if transactional else 0)
-        batches.append(RecordBatch(compress(body), end - start, int(times[0]), int(times.max()), flags))
+        first_ms, last_ms = (now_ms, now_ms) if stamps is None else (int(stamps[start]), int(stamps[start:end].max()))
+        rows, payload = range(start, end), int(sizes[start:end].sum())
+        body = build_records(columns, rows, first_ms, payload) or _body(columns, rows, first_ms)
+        batches.append(RecordBatch(compress(body), end - start, first_ms, last_ms, flags))
     return batches
 
 
@@ -174,16 +172,13 @@ def _cuts(sizes: NDArray[np.int64], rows_max: int, bytes_max: int) -> list[tuple
     return cuts
 
 
-def _body(
-    keys: pa.LargeBinaryArray | None,
-    values: pa.LargeBinaryArray,
-    times: NDArray[np.int64],
-    headers: pa.LargeBinaryArray | None,
-) -> bytes:
-    """`times`: one a row, or a single one for all."""
-    count = len(values)
-    head, length = _stamps_and_offsets(times, count)
+def _body(columns: RecordColumns, rows: range, first_ms: int) -> bytes | memoryview:
+    """These rows as records, where the native library is missing."""
+    count = len(rows)
+    deltas = np.zeros(1, np.int64) if columns.times is None else columns.times[rows.start : rows.stop] - first_ms
+    head, length = _stamps_and_offsets(deltas, count)
     parts: list[Any] = [*head]
+    keys, values, headers = (None if one is None else one[rows.start : rows.stop] for one in columns[:3])
     for column in (keys, values):
         if column is None:
             parts.append(pa.scalar(_NULL, _BINARY))
@@ -214,9 +209,8 @@ def _join(*parts: Any) -> Any:
     return join(*parts, nothing)
 
 
-def _stamps_and_offsets(times: NDArray[np.int64], count: int) -> tuple[list[Any], NDArray[np.int64]]:
+def _stamps_and_offsets(deltas: NDArray[np.int64], count: int) -> tuple[list[Any], NDArray[np.int64]]:
     """Attributes, timestamp delta and offset delta of each record, and their length."""
-    deltas = times - times[0]
     if not deltas.any():
         prefixed, sizes = _flat_heads(count)
         return [prefixed], sizes

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from millstream.topics.partitioner import murmur2, murmur2_column, murmur2_partitions
 
+pytestmark = pytest.mark.usefixtures("way")
+
 # key in hex, Utils.murmur2 (a signed int in Java), Utils.toPositive(...) % 12: printed by the Java class of Kafka 4.3.1
 VECTORS: list[tuple[str, int, int]] = json.loads(Path(__file__).with_name("murmur2.json").read_text())
 

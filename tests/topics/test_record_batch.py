@@ -15,6 +15,8 @@ from millstream.topics.batch import Headers, Records
 from millstream.topics.errors import ConfigurationError, RecordTooLargeError
 from millstream.topics.record_batch import record_batches
 
+pytestmark = pytest.mark.usefixtures("way")
+
 BYTES = st.one_of(st.none(), st.binary(max_size=200), st.just(b"x" * 20_000))
 HEADERS = st.lists(st.tuples(st.text(max_size=5), st.one_of(st.none(), st.binary(max_size=9))), max_size=3).map(tuple)
 ROW = st.tuples(BYTES, BYTES, st.integers(-(1 << 40), 1 << 45), HEADERS)

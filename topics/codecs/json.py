@@ -25,15 +25,19 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..arrow_buffers import first_octets, series_binary
+from ..arrow_buffers import first_octets
 from ..codec import BadRow, Decoded
 from ..errors import SchemaError
-from ..json_text import json_objects
+from ..json_text import json_rows
 from ..json_values import INTEGER_BITS, converter, decode_rows
+from ..native.json_in import read_json
+from ..native.records import slices_of
 from ..schema import Schema
 
 _FAST_MIN: Final = 500
 """Records; below, one polars call costs more than orjson's loop."""
+_NATIVE_MIN: Final = 20
+"""Records; the same for the native library."""
 _PIECE: Final = 512
 """Records in a piece when the whole was refused."""
 
@@ -64,9 +68,11 @@ class JsonCodec:
 
     def encode(self, frame: pl.DataFrame) -> pa.LargeBinaryArray:
         """About 0.15 us a row for plain columns; lists and structs about 1 us."""
-        return series_binary(json_objects(frame))
+        return json_rows(frame)
 
     def decode(self, values: Sequence[bytes | None], schema: Schema) -> Decoded:
+        if len(values) >= _NATIVE_MIN and (found := _read_native(values, schema)) is not None:
+            return found
         records = values if isinstance(values, list) else list(values)
         if len(records) < _FAST_MIN or not all(_fast_type(dtype) for _, dtype in schema):
             return _decoded(records, schema)
@@ -106,9 +112,9 @@ def _strict_number(dtype: pl.DataType) -> bool:
     return type(dtype) in INTEGER_BITS or isinstance(dtype, pl.Float32 | pl.Float64)
 
 
-def _as_text(dtype: pl.DataType) -> bool:
-    """Whether JSON writes it as a string."""
-    return isinstance(dtype, pl.String | pl.Binary | pl.Datetime)
+def _read_as(dtype: pl.DataType) -> pl.DataType:
+    """The type in JSON's own terms: what it writes as a string is one at first."""
+    return pl.String() if isinstance(dtype, pl.Binary | pl.Datetime) else dtype
 
 
 def _read_fast(records: list[bytes | None], schema: Schema) -> Decoded | None:
@@ -120,7 +126,7 @@ def _read_fast(records: list[bytes | None], schema: Schema) -> Decoded | None:
     octets = np.frombuffer(blob, dtype=np.uint8)
     if int(np.count_nonzero(octets == _NEWLINE)) != len(records) - 1:
         return None
-    read_as = {name: pl.String() if _as_text(dtype) else dtype for name, dtype in schema}
+    read_as = {name: _read_as(dtype) for name, dtype in schema}
     try:
         read = pl.read_ndjson(blob, schema=read_as)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -133,9 +139,19 @@ def _read_fast(records: list[bytes | None], schema: Schema) -> Decoded | None:
     return Decoded(frame, None) if doubt is None else _read_again(frame, doubt, records, schema)
 
 
-def _read_again(frame: pl.DataFrame, doubt: Flags, records: list[bytes | None], schema: Schema) -> Decoded:
+def _read_native(values: Sequence[bytes | None], schema: Schema) -> Decoded | None:
+    """None where the native library is missing or cannot read one of the types."""
+    read = read_json(slices_of(values), [(name, _read_as(dtype)) for name, dtype in schema])
+    if read is None:
+        return None
+    frame, more = _converted(read[0], schema)
+    doubt = read[1] if more is None else read[1] | more
+    return _read_again(frame, doubt, values, schema) if doubt.any() else Decoded(frame, None)
+
+
+def _read_again(frame: pl.DataFrame, doubt: Flags, records: Sequence[bytes | None], schema: Schema) -> Decoded:
     doubted = np.flatnonzero(doubt)
-    again, good, bad = decode_rows([records[row] for row in doubted], schema)
+    again, good, bad = decode_rows([records[row] for row in doubted.tolist()], schema)
     rows = np.concatenate([np.flatnonzero(~doubt), doubted[good]])
     order = np.argsort(rows, kind="stable")
     merged = pl.concat([frame.filter(~pl.Series(doubt)), again])[order]

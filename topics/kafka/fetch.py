@@ -20,6 +20,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Final
 
+import cramjam
 import google_crc32c
 import numpy as np
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 
 from ..batch import Fetch, Headers, Partition
 from ..errors import BrokerUnavailableError, ConfigurationError
+from ..native.records import ParsedRecords, joined, parse_records
+from ..record_batch import HEADER_BYTES
 
 _LENGTH: Final = struct.Struct(">i")
 _V2: Final = struct.Struct(">qiibIhiqqqhii")
@@ -38,6 +41,7 @@ _CRC_FROM: Final = 21
 _TRANSACTIONAL: Final = 0x10
 _CONTROL: Final = 0x20
 _LOG_APPEND_TIME: Final = 0x08
+_COMPRESSION: Final = 0x07
 
 _ROW_BYTES: Final = 30
 """Reckoned for key, offset and time of a record."""
@@ -48,15 +52,52 @@ _PARSED_AT_ONCE: Final = 256
 _headers_of: Final = attrgetter("headers")
 
 
+_DECOMPRESSORS: Final[dict[int, Callable[[memoryview], Any]]] = {
+    0: lambda body: body,
+    1: cramjam.gzip.decompress,
+    3: cramjam.lz4.decompress,
+    4: cramjam.zstd.decompress,
+}
+"""By Kafka's number; snappy (2), in its Java framing, is left to aiokafka."""
+
+
 @dataclass(slots=True)
 class _Columns:
+    """Keys and values gather as slices of uncompressed batches, or as Python bytes once one batch had to be read so."""
+
+    slices: list[ParsedRecords] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
     offsets: list[NDArray[np.int64]] = field(default_factory=list)
     timestamps: list[NDArray[np.int64]] = field(default_factory=list)
     headers: dict[int, Headers] = field(default_factory=dict)
+    count: int = 0
     size_bytes: int = 0
     """Estimated from one value a batch."""
+
+    def add_slices(self, parsed: ParsedRecords) -> None:
+        if self.values:
+            self.keys += parsed.keys
+            self.values += parsed.values
+        else:
+            self.slices.append(parsed)
+        self.added(len(parsed.values), max(int(parsed.values.lengths[-1]), 0))
+
+    def spread(self) -> None:
+        """Everything as Python bytes from now on."""
+        for parsed in self.slices:
+            self.keys += parsed.keys
+            self.values += parsed.values
+        self.slices.clear()
+
+    def added(self, count: int, value_bytes: int) -> None:
+        self.count += count
+        self.size_bytes += count * (value_bytes + _ROW_BYTES)
+
+    def keys_and_values(self) -> tuple[Sequence[bytes | None], Sequence[bytes | None]]:
+        if not self.slices:
+            return self.keys, self.values
+        return joined([parsed.keys for parsed in self.slices]), joined([parsed.values for parsed in self.slices])
 
 
 class RecordSet:
@@ -97,7 +138,7 @@ class RecordSet:
         """
         first = self.next_offset
         columns = _Columns()
-        while len(columns.values) < records_max and columns.size_bytes < bytes_max:
+        while columns.count < records_max and columns.size_bytes < bytes_max:
             end = self._batch_end()
             if end is None:
                 break
@@ -107,13 +148,14 @@ class RecordSet:
                 self._read_batch(batch, columns)
             else:
                 self._read_legacy(batch, columns)
+        keys, values = columns.keys_and_values()
         return Fetch(
             partition=self.partition,
             first_offset=first,
             next_offset=self.next_offset,
             end_offset=self.end_offset,
-            keys=columns.keys,
-            values=columns.values,
+            keys=keys,
+            values=values,
             offsets=_joined(columns.offsets),
             timestamps=_joined(columns.timestamps),
             headers=columns.headers,
@@ -142,11 +184,16 @@ class RecordSet:
         skipped = self._is_aborted(batch, base, attributes, producer) or attributes & _CONTROL
         if count and after > self.next_offset and not skipped:
             known_ms = max_ms if attributes & _LOG_APPEND_TIME else first_ms if count == 1 else None
-            start = max(self.next_offset - base, 0)
-            without_gaps = count == last_delta + 1
-            stored = bytes(batch)
-            if start or not without_gaps or not _append_plain(stored, count, columns, base, known_ms):
-                self._append(DefaultRecordBatch(stored), columns, base if without_gaps else None, start, known_ms)
+            parsed = _parsed(batch, attributes, count)
+            if parsed is not None:
+                self._append_slices(parsed, columns, base, first_ms, known_ms)
+            else:
+                start = max(self.next_offset - base, 0)
+                without_gaps = count == last_delta + 1
+                stored = bytes(batch)
+                columns.spread()
+                if start or not without_gaps or not _append_plain(stored, count, columns, base, known_ms):
+                    self._append(DefaultRecordBatch(stored), columns, base if without_gaps else None, start, known_ms)
         self.next_offset = max(after, self.next_offset)
 
     def _is_aborted(self, batch: memoryview, base: int, attributes: int, producer: int) -> bool:
@@ -170,6 +217,18 @@ class RecordSet:
         no_time = -1 if batch[_MAGIC_AT] == 0 else None  # format 0 knows no timestamps; -1 is what Kafka gives then
         self._append(parsed, columns, None, self.next_offset, no_time)
         self.next_offset = max(parsed.next_offset, self.next_offset)
+
+    def _append_slices(
+        self, parsed: ParsedRecords, columns: _Columns, base: int, first_ms: int, known_ms: int | None
+    ) -> None:
+        offsets = parsed.offsets + base
+        times = parsed.times + first_ms if known_ms is None else np.full(len(offsets), known_ms, np.int64)
+        first = int(np.searchsorted(offsets, self.next_offset))
+        if first == len(offsets):
+            return
+        columns.offsets.append(offsets[first:])
+        columns.timestamps.append(times[first:])
+        columns.add_slices(ParsedRecords(parsed.keys[first:], parsed.values[first:], parsed.times, parsed.offsets))
 
     def _append(self, parsed: Any, columns: _Columns, base: int | None, start: int, known_ms: int | None) -> None:
         """`base`: the first record's offset where offsets have no gaps; then `start` counts records, else it is unused
@@ -196,7 +255,7 @@ class RecordSet:
         if known_ms is not None:
             columns.timestamps.append(np.full(added, known_ms, np.int64))
         if added:
-            columns.size_bytes += added * (len(columns.values[first_row + added // 2] or b"") + _ROW_BYTES)
+            columns.added(added, len(columns.values[first_row + added // 2] or b""))
 
 
 def _append_plain(stored: bytes, count: int, columns: _Columns, base: int, known_ms: int | None) -> bool:
@@ -218,8 +277,22 @@ def _append_plain(stored: bytes, count: int, columns: _Columns, base: int, known
     columns.keys += keys
     columns.offsets.append(np.arange(base, base + count, dtype=np.int64))
     columns.timestamps.append(np.array(times, np.int64) if known_ms is None else np.full(count, known_ms, np.int64))
-    columns.size_bytes += count * (len(values[count // 2] or b"") + _ROW_BYTES)
+    columns.added(count, len(values[count // 2] or b""))
     return True
+
+
+def _parsed(batch: memoryview, attributes: int, count: int) -> ParsedRecords | None:
+    """The records by the native library; None where aiokafka is to read them, or to say what is wrong with them."""
+    decompress = _DECOMPRESSORS.get(attributes & _COMPRESSION)
+    if decompress is None:
+        return None
+    try:
+        body = np.frombuffer(decompress(batch[HEADER_BYTES:]), np.uint8)
+    except (cramjam.DecompressionError, ValueError):
+        return None
+    parsed = parse_records(body, count)
+    ordered = parsed is not None and bool((np.diff(parsed.offsets) > 0).all())
+    return parsed if ordered else None
 
 
 def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ from millstream.topics.errors import BrokerUnavailableError, ConfigurationError
 from millstream.topics.kafka.fetch import RecordSet
 from tests.topics.kafka.logs import Log, batch, random_log
 
+pytestmark = pytest.mark.usefixtures("way")
+
 PLACE = Partition("t", 3)
 EVERYTHING = 1 << 40
 
