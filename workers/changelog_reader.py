@@ -1,75 +1,81 @@
 """Reading changelogs to their end: what a task's database does not have yet.
 
-A tail is kept in memory until its end was read, folded to the newest of each key whenever it has doubled
-(`state/restore.py`), so that it stays near the size of the state itself.
+    reader --chunk of records--> Tail.take --(more than `TAIL_BYTES_MAX` of the shard)--> spill: the database, with its position
+
+A short tail stays in memory until its end was read and goes into the states from there. A long one (the database was lost)
+goes to the database in parts, each in one atomic write with the changelog position it stands for: memory is bounded, and
+a restore that is broken off goes on from there. Both are folded to the newest of each key before (`state/restore.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..state.restore import ChangelogTail
-from ..state.store import Changes
+from ..state.restore import ChangelogTail, newest
+from ..state.store import Changes, Database, StoreWrite
 from ..topics.arrow_buffers import large_binary
 from ..topics.batch import Fetch, Partition
-from ..topics.broker import Broker
+from ..topics.broker import Reader
 from .task import TaskId
+from .task_meta import TaskMeta
 
-POLL_RECORDS_MAX = 100_000
+POLL_RECORDS_MAX = 20_000
 POLL_TIMEOUT_MS = 100
+
+TAIL_BYTES_MAX = 128 << 20
+"""Of one shard: what of its changelogs is kept in memory while they are read."""
 
 
 @dataclass(slots=True)
 class Tail:
-    """One store's changelog partition, while it is read."""
+    """One store's changelog partition, while it is read. `position`: what was taken of it so far."""
 
     task: TaskId
     store: str
     partition: Partition
-    start: int
+    position: int
     end: int = 0
     records: int = 0
     changes: ChangelogTail = field(default_factory=ChangelogTail)
 
+    @property
+    def left(self) -> int:
+        """Offsets up to the end: records, and what lies between them."""
+        return max(self.end - self.position, 0)
 
-Progress = Callable[[Tail, int], None]
-"""Told (tail, offsets left)."""
-
-
-async def read_tails(broker: Broker, tails: list[Tail], progress: Progress) -> None:
-    """Reads every tail to the end its partition has now (read_committed: the last stable offset). Raises TopicsError."""
-    if not tails:
-        return
-    reader = broker.reader(isolation="read_committed")
-    await reader.start()
-    try:
-        partitions = [tail.partition for tail in tails]
-        begins = await reader.begin_offsets(partitions)
-        ends = await reader.end_offsets(partitions)
-        for tail in tails:
-            tail.start = max(tail.start, begins[tail.partition])
-            tail.end = ends[tail.partition]
-        open_tails = {tail.partition: tail for tail in tails if tail.start < tail.end}
-        reader.assign({partition: tail.start for partition, tail in open_tails.items()})
-        while open_tails:
-            for fetch in await reader.poll(timeout_ms=POLL_TIMEOUT_MS, records_max=POLL_RECORDS_MAX):
-                if (reading := open_tails.get(fetch.partition)) is not None:
-                    for changes in changes_of([fetch]):
-                        reading.changes.add(reading.store, changes)
-                    reading.records += len(fetch)
-                    progress(reading, max(reading.end - fetch.next_offset, 0))
-            open_tails = {p: tail for p, tail in open_tails.items() if reader.position(p) < tail.end}
-    finally:
-        await reader.stop()
+    def take(self, fetch: Fetch) -> None:
+        for changes in changes_of([fetch]):
+            self.changes.add(self.store, changes)
+        self.records += len(fetch)
+        self.position = fetch.next_offset
 
 
-def by_task(tails: list[Tail]) -> Mapping[TaskId, dict[str, list[Changes]]]:
-    """What was read, by task and store."""
-    grouped: dict[TaskId, dict[str, list[Changes]]] = {}
-    for tail in tails:
-        grouped.setdefault(tail.task, {})[tail.store] = tail.changes.of(tail.store)
-    return grouped
+Taken = Sequence[tuple[Tail, Fetch]]
+
+
+async def read_tails(reader: Reader, tails: Iterable[Tail], take: Callable[[Taken], Awaitable[None]]) -> None:
+    """Reads every tail from its position to its end, chunk by chunk. Raises TopicsError, and what `take` raises."""
+    left = {tail.partition: tail for tail in tails if tail.left}
+    reader.assign({partition: tail.position for partition, tail in left.items()})
+    while left:
+        fetches = await reader.poll(timeout_ms=POLL_TIMEOUT_MS, records_max=POLL_RECORDS_MAX)
+        await take([(left[fetch.partition], fetch) for fetch in fetches if fetch.partition in left])
+        left = {p: tail for p, tail in left.items() if reader.position(p) < tail.end}
+
+
+def spill(database: Database, tails: Iterable[Tail], topic_ids: Mapping[str, str], digests: Mapping[str, str]) -> None:
+    """Writes what was taken of some stores of one task to its database, and forgets it."""
+    read = [tail for tail in tails if tail.changes.size_bytes]
+    stores = [tail.store for tail in read]
+    meta = TaskMeta(
+        {tail.store: tail.position for tail in read},
+        {store: topic_ids.get(store, "") for store in stores},
+        digests={store: digests[store] for store in stores if store in digests},
+    )
+    database.write({tail.store: StoreWrite([newest(tail.changes.of(tail.store))]) for tail in read}, meta.encoded())
+    for tail in read:
+        tail.changes = ChangelogTail()
 
 
 def changes_of(fetches: Iterable[Fetch]) -> Iterator[Changes]:

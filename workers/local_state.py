@@ -43,7 +43,7 @@ def _position(databases: Databases, task: str, stores: list[str], topic_ids: Map
     try:
         database = databases.open(task)
     except CorruptStoreError as error:
-        log.warning("%s: the local state of %s cannot be read; it is restored where the shard is taken", error, task)
+        log.debug("%s: the local state of %s cannot be read; it is restored where the shard is taken", error, task)
         return 0
     try:
         meta = read_meta(database, stores, [])

@@ -6,20 +6,26 @@ been read before anything here happens.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from ..state.restore import restore
+from ..state.restore import ChangelogTail, restore
 from ..state.store import Database
 from ..topics.batch import Partition
-from ..topics.broker import Committed
+from ..topics.broker import Committed, Reader
 from ..topics.errors import BrokerUnavailableError
-from .changelog_reader import Tail, by_task, read_tails
+from .changelog_reader import TAIL_BYTES_MAX, Tail, Taken, read_tails, spill
+from .clock import monotonic_s
 from .naming import changelog_topic
+from .restore_progress import RestoreProgress, RestoreStatistics
 from .surroundings import Surroundings
 from .task import Task, TaskId
 from .task_meta import TaskMeta, read_meta
 from .topology import Topology
+
+log = logging.getLogger("millstream.worker")
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs work that takes CPU or the disk where it does not hold up the event loop."""
@@ -45,13 +51,25 @@ class Recovery:
         self.database = database
         self.metas: dict[TaskId, TaskMeta] = {}
         self.changelog_ends: dict[str, int] = {}
+        self.tails: list[Tail] = []
+        self.progress: dict[str, RestoreProgress] = {}
+        self.tail_bytes_max = TAIL_BYTES_MAX
 
     async def states(self, in_thread: InThread) -> None:
         """Every state as it was at the last commit. Raises TopicsError, StateError."""
-        tails: list[Tail] = await in_thread(self._find_tails)
-        await read_tails(self.around.broker, tails, self._progress)
-        self.changelog_ends = {tail.store: tail.end for tail in tails}
-        await in_thread(lambda: self._restore(tails))
+        self.tails = await in_thread(self._find_tails)
+        if self.tails:
+            reader = self.around.broker.reader(isolation="read_committed")
+            await reader.start()
+            try:
+                await self._find_ends(reader, in_thread)
+                await read_tails(reader, self.tails, lambda read: in_thread(lambda: self._take(read)))
+            finally:
+                await reader.stop()
+        self.changelog_ends = {tail.store: tail.end for tail in self.tails}
+        for task in self.tasks.values():
+            await in_thread(partial(self._restore, task))
+        self._tell_end()
 
     def _find_tails(self) -> list[Tail]:
         tails: list[Tail] = []
@@ -62,6 +80,54 @@ class Recovery:
                 changelog = Partition(changelog_topic(self.around.settings.name, store), self.shard)
                 tails.append(Tail(task.id, store, changelog, meta.changelog.get(store, 0)))
         return tails
+
+    async def _find_ends(self, reader: Reader, in_thread: InThread) -> None:
+        """Where each changelog ends now: under read_committed its last stable offset."""
+        partitions = [tail.partition for tail in self.tails]
+        begins = await reader.begin_offsets(partitions)
+        ends = await reader.end_offsets(partitions)
+        for task in {tail.task for tail in self.tails if tail.position > ends[tail.partition]}:
+            log.warning(
+                "shard %d: the local state of %s is ahead of its changelog; it is restored in full", self.shard, task
+            )
+            await in_thread(self.database(task).clear)
+            self.metas[task] = TaskMeta()
+        now_s = monotonic_s()
+        for tail in self.tails:
+            known = self.metas[tail.task].changelog.get(tail.store, 0)
+            tail.position, tail.end = max(known, begins[tail.partition]), ends[tail.partition]
+            told = RestoreProgress(
+                self.shard, tail.store, tail.left, tail.store not in self.metas[tail.task].changelog, now_s
+            )
+            self.progress[tail.store] = told
+            if told.told:
+                log.info(told.begin())
+
+    def _take(self, read: Taken) -> None:
+        for tail, fetch in read:
+            tail.take(fetch)
+            self._tell(tail, len(fetch))
+        if sum(tail.changes.size_bytes for tail in self.tails) > self.tail_bytes_max:
+            for name in self.tasks:
+                mine = [tail for tail in self.tails if tail.task == name]
+                spill(self.database(name), mine, self.around.topic_ids, self.around.digests)
+
+    def _tell(self, tail: Tail, records: int) -> None:
+        now_s, progress, instrument = monotonic_s(), self.progress[tail.store], self.around.instrument
+        progress.left = tail.left
+        now = progress.statistics(now_s)
+        labels = {"store": tail.store, "shard": str(self.shard)}
+        instrument.count("restored_records", records, store=tail.store)
+        instrument.gauge("restore_records_left", now.records_left, **labels)
+        instrument.gauge("restore_seconds_left", now.seconds_left or 0.0, **labels)
+        if line := progress.line(now_s):
+            log.info(line)
+
+    def _tell_end(self) -> None:
+        now_s = monotonic_s()
+        for progress in self.progress.values():
+            if progress.told:
+                log.info(progress.end(now_s))
 
     def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
         """What the database stands for; nothing, and an empty database, when its changelog was made anew, or when it was
@@ -74,13 +140,17 @@ class Recovery:
             return TaskMeta()
         return meta
 
-    def _progress(self, tail: Tail, left: int) -> None:
-        self.around.instrument.gauge("restore_records_left", left, store=tail.store, shard=str(self.shard))
+    def _restore(self, task: Task) -> None:
+        read = {tail.store: tail.changes.of(tail.store) for tail in self.tails if tail.task == task.id}
+        restore(self.database(task.id), task.states, read)
+        for tail in self.tails:
+            if tail.task == task.id:
+                tail.changes = ChangelogTail()
 
-    def _restore(self, tails: list[Tail]) -> None:
-        read = by_task(tails)
-        for task in self.tasks.values():
-            restore(self.database(task.id), task.states, read.get(task.id, {}))
+    def statistics(self) -> tuple[RestoreStatistics, ...]:
+        """Of the stores of which something is still to be read."""
+        now_s = monotonic_s()
+        return tuple(progress.statistics(now_s) for progress in self.progress.values() if progress.left)
 
     async def starts(self, committed: Mapping[Partition, Committed]) -> dict[Partition, Committed]:
         """Where each input goes on: as committed, else as the store says, else at the beginning or the end.

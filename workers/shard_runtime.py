@@ -28,9 +28,11 @@ from .errors import InvariantError
 from .outbox import Outbox
 from .pipeline import Waiting
 from .recovery import Recovery, input_partitions
+from .restore_progress import RestoreStatistics
 from .surroundings import Surroundings
 from .task import Task, TaskId, TaskSettings
 from .task_meta import TaskMeta
+from .threads import in_executor
 
 Result = TypeVar("Result")
 
@@ -55,6 +57,8 @@ class ShardRuntime:
     checkpoints: CheckpointClock = field(init=False)
     calls: set[asyncio.Task[None]] = field(default_factory=set)
     outcomes: list[tuple[Task, Waiting, object]] = field(default_factory=list)
+    recovery: Recovery | None = None
+    """While the shard is restored."""
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.around.dead_letters, self.around.instrument)
@@ -132,8 +136,9 @@ class ShardRuntime:
     async def _restore(self) -> None:
         """Build the tasks and bring their states back."""
         await self._in_thread(self._build_tasks)
-        recovery = Recovery(self.around, self.number, self.tasks, self._database)
-        await self._timed("restore", recovery.states(self._in_thread))
+        self.recovery = recovery = Recovery(self.around, self.number, self.tasks, self._database)
+        await self._timed("restore", recovery.states(self._in_restorer))
+        self.recovery = None
         self.changelog_ends = recovery.changelog_ends
         starts = await recovery.starts(self.committed)
         await self._in_thread(lambda: recovery.open_tasks(starts))
@@ -274,6 +279,7 @@ class ShardRuntime:
         for database in databases.values():
             await self._in_thread(database.close)
         self.preparing = {}
+        self.recovery = None
 
     # -- helpers
 
@@ -299,13 +305,20 @@ class ShardRuntime:
         return self.producer
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.around.executor, work)
+        return await in_executor(self.around.executor, work)
+
+    async def _in_restorer(self, work: Callable[[], Result]) -> Result:
+        return await in_executor(self.around.restorer, work)
 
     async def _timed(self, what: str, awaitable: Awaitable[Result]) -> Result:
         begun = monotonic_s()
         result = await awaitable
         self.around.instrument.observe(f"{what}_seconds", monotonic_s() - begun, shard=str(self.number))
         return result
+
+    def restoring(self) -> tuple[RestoreStatistics, ...]:
+        """Stores whose changelogs are being read."""
+        return self.recovery.statistics() if self.recovery is not None else ()
 
     def lag(self) -> dict[Partition, int]:
         """Records not worked off, by input partition, as far as fetches told."""

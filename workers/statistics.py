@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..topics.batch import Partition
+from .restore_progress import RestoreStatistics
 
 WorkerState = Literal["starting", "running", "rebalancing", "stopping", "stopped"]
 
@@ -31,6 +32,8 @@ class ShardStatistics:
     tasks: tuple[TaskStatistics, ...]
     lag: Mapping[Partition, int]
     """Records not worked off, by input partition, as far as known."""
+    restoring: tuple[RestoreStatistics, ...] = ()
+    """Stores whose changelogs are being read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,9 @@ class Surroundings:
     databases: Databases
     instrument: Instrument
     executor: Executor
+    """Threads for tasks."""
+    restorer: Executor
+    """Threads for restores and warm copies: however long these take, tasks have threads of their own."""
     topic_ids: Mapping[str, str]
     """Of the changelog topics, by store."""
     digests: Mapping[str, str]

@@ -46,6 +46,8 @@ IDLE_POLL_S = 0.02
 """How long the poll loop waits when no shard wants records."""
 THREADS_MAX = 2
 """Worker threads for tasks; polars uses threads of its own beside them."""
+RESTORE_THREADS_MAX = 2
+"""For restores, in chunks: shards that are restored at the same time take turns, and a long one leaves a thread to the others."""
 
 _RETRIED = (AbortableError, AmbiguousError, BrokerUnavailableError, TimeoutError, ConnectionError)
 _STATES: dict[Life, WorkerState] = {
@@ -111,15 +113,17 @@ class Worker:
         """
         await self.broker.start()
         executor = ThreadPoolExecutor(THREADS_MAX, "millstream")
+        restorer = ThreadPoolExecutor(RESTORE_THREADS_MAX, "millstream-restore")
         try:
             topology = await self._patiently(lambda: prepare(self.app, self.broker, self.settings))
             ends = await self._patiently(lambda: self._ends(topology)) if until_end else None
             self.coordinator.stop_when_finished = until_end
             self._leaving = self._leaving or until_end
-            await self._work(topology, executor, ends)
+            await self._work(topology, executor, restorer, ends)
         finally:
             self.databases.close()
             executor.shutdown(wait=True)
+            restorer.shutdown(wait=True)
             await self.broker.stop()
             self._over.set()
         if self._failure is not None:
@@ -155,8 +159,8 @@ class Worker:
         runtime = self._runtimes.get(number)
         tasks = list(runtime.tasks.values()) if runtime is not None else []
         told = tuple(TaskStatistics(str(task.id), task.watermark, task.waiting_rows) for task in tasks)
-        lag = runtime.lag() if runtime is not None else {}
-        return ShardStatistics(number, self.coordinator.shards[number].phase.value, told, lag)
+        lag, restoring = (runtime.lag(), runtime.restoring()) if runtime is not None else ({}, ())
+        return ShardStatistics(number, self.coordinator.shards[number].phase.value, told, lag, restoring)
 
     # -- beginning and end
 
@@ -188,7 +192,13 @@ class Worker:
         finally:
             await reader.stop()
 
-    async def _work(self, topology: Topology, executor: ThreadPoolExecutor, ends: dict[Partition, int] | None) -> None:
+    async def _work(
+        self,
+        topology: Topology,
+        executor: ThreadPoolExecutor,
+        restorer: ThreadPoolExecutor,
+        ends: dict[Partition, int] | None,
+    ) -> None:
         consumer = self.broker.consumer(
             group=self.settings.name,
             topics=topology.source_topics,
@@ -197,7 +207,7 @@ class Worker:
             instance_id=self.settings.instance_id,
         )
         self._membership.consumer = consumer
-        self._around = await self._surroundings(topology, consumer, executor, ends)
+        self._around = await self._surroundings(topology, consumer, executor, restorer, ends)
         self._membership.assignor.positions = self._positions
         loops: list[asyncio.Task[None]] = []
         try:
@@ -215,6 +225,7 @@ class Worker:
         topology: Topology,
         consumer: GroupConsumer,
         executor: ThreadPoolExecutor,
+        restorer: ThreadPoolExecutor,
         ends: dict[Partition, int] | None,
     ) -> Surroundings:
         changelogs = {changelog_topic(self.settings.name, store): store for store in store_partitions(topology)}
@@ -232,6 +243,7 @@ class Worker:
             self.databases,
             self.instrument,
             executor,
+            restorer,
             topic_ids,
             {name: one.digest for name, one in fingerprint_of(topology).items()},
             {name: topology.partition_counts[name] for name in sorted(dead)},

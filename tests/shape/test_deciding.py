@@ -36,6 +36,7 @@ SHELL = (
     "workers/shard_runtime.py",  # performs a shard's instructions
     "workers/recovery.py",  # reads what a shard's state is restored from
     "workers/startup.py",  # topics are found and created
+    "workers/threads.py",  # waits for work in a thread
     "workers/worker.py",
 )
 
