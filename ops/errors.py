@@ -4,7 +4,8 @@ OpsError
 |-- SettingsError      a setting is unknown or wrong: change it where the text says it stands
 |-- TargetError        the app to be run cannot be loaded: the text says what was looked for, and where
 |-- PipelineFileError  a YAML pipeline is wrong: the text begins with file and line
-`-- InputError         rows given on the command line or in a file cannot be used
+|-- InputError         what a command was given cannot be used
+`-- BackupError        a backup cannot be taken, read or trusted: the text says why
 
 Each means "change something, trying again will not help", so the command line ends with 2 for all of them. What the
 layers below raise keeps its class; `exit_codes.py` says what the command line makes of it.
@@ -30,4 +31,8 @@ class PipelineFileError(OpsError):
 
 
 class InputError(OpsError):
-    """Rows that a command was given are not what it needs."""
+    """What a command was given (rows, a time, a name) is not what it needs."""
+
+
+class BackupError(OpsError):
+    """A backup cannot be taken, read or trusted."""

@@ -16,6 +16,9 @@ from .settings import AppSettings
 from .task import Task, TaskSettings
 from .topology import Topology
 
+COMPACTION_LAG_MS = 600_000
+"""For so long a changelog keeps what was overwritten: `millstream backup` reads up to an offset that it chose before."""
+
 
 async def prepare(app: App, broker: Broker, settings: AppSettings) -> Topology:
     """Creates what is missing, checks what is there, and plans with the partition counts found.
@@ -50,10 +53,15 @@ def internal_specs(topology: Topology, settings: AppSettings) -> list[TopicSpec]
     replication = settings.internal_replication
     repartitions = [replace(topic.spec(), replication=replication) for topic in topology.internal_topics]
     changelogs = [
-        TopicSpec(changelog_topic(topology.app, store), partitions, replication, "compact")
+        changelog_spec(changelog_topic(topology.app, store), partitions, replication)
         for store, partitions in store_partitions(topology).items()
     ]
     return [*repartitions, *changelogs]
+
+
+def changelog_spec(name: str, partitions: int, replication: int | None) -> TopicSpec:
+    """A changelog as it is created, by a worker or by `millstream restore`."""
+    return TopicSpec(name, partitions, replication, "compact", {"min.compaction.lag.ms": str(COMPACTION_LAG_MS)})
 
 
 def store_partitions(topology: Topology) -> Mapping[str, int]:
