@@ -87,7 +87,7 @@ install_compiler() {
 install() {
     say "installing what $lock names (a few minutes the first time, then from the cache)"
     install_uv
-    if [ -x "$venv/bin/uv" ] && VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --require-hashes -r "$lock"; then
+    if [ -x "$venv/bin/uv" ] && VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --compile-bytecode --require-hashes -r "$lock"; then
         install_compiler
         VIRTUAL_ENV=$venv "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation --editable .
     else
@@ -103,6 +103,8 @@ if command -v flock >/dev/null; then flock 9; fi
 is_new_enough "$venv/bin/python" || make_venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
     install
+    # Every command and every worker of the tests is a process of its own: none should compile the package again.
+    "$venv/bin/python" -m compileall -q -j 0 topics state workers rag ops || true
     fingerprint >"$stamp"
     [ -e topics/native/libmillstream.so ] || say "the native library was not built: everything works, more slowly"
     say "ready: $("$venv/bin/python" --version), $venv"
