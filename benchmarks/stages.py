@@ -112,7 +112,7 @@ def measure(job: str) -> dict[str, float]:
 
 def build(sends: list[Send]) -> None:
     for send in sends:
-        for batch in record_batches(send.records, now_ms=1, compression="zstd"):
+        for batch in record_batches(send.records, now_ms=1, compression="lz4"):
             batch.to_bytes()
 
 

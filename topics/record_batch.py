@@ -49,7 +49,7 @@ _TAIL: Final = struct.Struct(">hiqqqhii")
 
 
 def _zstd(body: bytes | memoryview) -> bytes:
-    return bytes(cramjam.zstd.compress(bytes(body), level=1))
+    return bytes(cramjam.zstd.compress(body, level=1))
 
 
 def _lz4(body: bytes | memoryview) -> bytes:
@@ -98,7 +98,7 @@ def record_batches(
     records: Records,
     *,
     now_ms: int,
-    compression: Compression = "zstd",
+    compression: Compression = "lz4",
     transactional: bool = False,
     rows_max: int = 8_000,
     batch_bytes_max: int = 1 << 19,

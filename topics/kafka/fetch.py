@@ -97,7 +97,8 @@ class _Columns:
     def keys_and_values(self) -> tuple[Sequence[bytes | None], Sequence[bytes | None]]:
         if not self.slices:
             return self.keys, self.values
-        return joined([parsed.keys for parsed in self.slices]), joined([parsed.values for parsed in self.slices])
+        whole = joined(self.slices)
+        return whole.keys, whole.values
 
 
 class RecordSet:
@@ -228,7 +229,9 @@ class RecordSet:
             return
         columns.offsets.append(offsets[first:])
         columns.timestamps.append(times[first:])
-        columns.add_slices(ParsedRecords(parsed.keys[first:], parsed.values[first:], parsed.times, parsed.offsets))
+        columns.add_slices(
+            ParsedRecords(parsed.keys[first:], parsed.values[first:], parsed.times[first:], parsed.offsets[first:])
+        )
 
     def _append(self, parsed: Any, columns: _Columns, base: int | None, start: int, known_ms: int | None) -> None:
         """`base`: the first record's offset where offsets have no gaps; then `start` counts records, else it is unused

@@ -54,7 +54,7 @@ class KafkaSettings:
     transaction_timeout_ms: int = 60_000
     commit_deadline_ms: int = 15_000
     delivery_timeout_ms: int = 30_000
-    compression: Compression = "zstd"
+    compression: Compression = "lz4"
     batch_rows_max: int = 8_000
     batch_bytes_max: int = 1 << 19
     record_bytes_max: int = 1 << 20

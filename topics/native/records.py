@@ -73,24 +73,34 @@ def slices_of(values: Sequence[bytes | None]) -> ByteSlices:
     return ByteSlices(data, np.cumsum(present) - present, lengths)
 
 
-def joined(parts: Sequence[ByteSlices]) -> ByteSlices:
-    """One behind the other, in one buffer."""
-    if len(parts) == 1:
-        return parts[0]
-    begins = np.cumsum([0, *(len(part.data) for part in parts)])
-    starts = [part.starts + begin for part, begin in zip(parts, begins, strict=False)]
-    lengths = [part.lengths for part in parts]
-    return ByteSlices(np.concatenate([part.data for part in parts]), np.concatenate(starts), np.concatenate(lengths))
-
-
 @dataclass(frozen=True, slots=True)
 class ParsedRecords:
     """One record batch. `times` and `offsets` are relative to its first timestamp and its base offset."""
 
     keys: ByteSlices
     values: ByteSlices
+    """In the same buffer as the keys."""
     times: NDArray[np.int64]
     offsets: NDArray[np.int64]
+
+
+def joined(parts: Sequence[ParsedRecords]) -> ParsedRecords:
+    """Batches one behind the other, keys and values in one buffer; times and offsets stay relative to each batch's own."""
+    if len(parts) == 1:
+        return parts[0]
+    bodies = [part.values.data for part in parts]
+    data = np.concatenate(bodies)
+    begins = np.repeat(np.cumsum([0, *map(len, bodies[:-1])]), [len(part.values) for part in parts])
+    return ParsedRecords(
+        ByteSlices(data, *_places([part.keys for part in parts], begins)),
+        ByteSlices(data, *_places([part.values for part in parts], begins)),
+        np.concatenate([part.times for part in parts]),
+        np.concatenate([part.offsets for part in parts]),
+    )
+
+
+def _places(parts: Sequence[ByteSlices], begins: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.concatenate([part.starts for part in parts]) + begins, np.concatenate([part.lengths for part in parts])
 
 
 def parse_records(body: NDArray[np.uint8], count: int) -> ParsedRecords | None:

@@ -183,7 +183,7 @@ async def test_a_seek_out_of_range_names_both_ends(broker, make_topic):
         with pytest.raises(ConfigurationError, match=rf"offset {position} is out of range: .* from 1 to 2"):
             await reader.poll(timeout_ms=10_000, records_max=1)
     reader.assign({place: 1})
-    assert [[b"y"]] == [fetch.values for fetch in await reader.poll(timeout_ms=10_000, records_max=1)]
+    assert [[b"y"]] == [list(fetch.values) for fetch in await reader.poll(timeout_ms=10_000, records_max=1)]
     await reader.stop()
 
 

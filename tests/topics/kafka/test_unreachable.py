@@ -106,7 +106,7 @@ class TestSecured:
         reader = broker.reader()
         await reader.start()
         reader.assign({place: 0})
-        assert [[b"x"]] == [fetch.values for fetch in await reader.poll(timeout_ms=10_000, records_max=1)]
+        assert [[b"x"]] == [list(fetch.values) for fetch in await reader.poll(timeout_ms=10_000, records_max=1)]
         await reader.stop()
         await broker.stop()
 

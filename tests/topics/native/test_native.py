@@ -26,7 +26,15 @@ from millstream.topics.json_values import decode_rows
 from millstream.topics.native import loader as loading
 from millstream.topics.native.json_in import read_json
 from millstream.topics.native.loader import SWITCH, library
-from millstream.topics.native.records import ByteSlices, RecordColumns, build_records, joined, parse_records, slices_of
+from millstream.topics.native.records import (
+    ByteSlices,
+    ParsedRecords,
+    RecordColumns,
+    build_records,
+    joined,
+    parse_records,
+    slices_of,
+)
 from millstream.topics.schema import Schema
 
 SCHEMA = Schema.of(
@@ -62,7 +70,9 @@ def test_a_switch_and_a_library_of_another_version_leave_it_alone(tmp_path, monk
 
 @given(BYTES, BYTES)
 def test_slices_are_the_bytes_they_were_made_of(one: list[bytes | None], other: list[bytes | None]):
-    both = joined([slices_of(one), slices_of(other)])
+    parts = [slices_of(one), slices_of(other)]
+    nothing = np.empty(0, np.int64)
+    both = joined([ParsedRecords(part, part, nothing, nothing) for part in parts]).keys
     assert list(both) == [*one, *other] == [both[row] for row in range(len(both))]
     assert large_binary(both).to_pylist() == [*one, *other]
     rows = np.arange(len(both), dtype=np.int64)[::-2]
