@@ -57,6 +57,8 @@ def tell_statistics(statistics: WorkerStatistics, instrument: PrometheusInstrume
     instrument.all_of("lag_records", "topic", lag)
     known = {sub: time / 1_000 for sub, time in watermarks.items() if MIN_TIME < time < MAX_TIME}
     instrument.all_of("watermark_seconds", "sub_topology", known)
+    behind = {str(standby.shard): standby.records_behind for standby in statistics.standbys}
+    instrument.all_of("standby_records_behind", "shard", behind)
     instrument.gauge("worker_ready", statistics.ready)
     instrument.gauge("waiting_rows", sum(task.waiting_rows for shard in statistics.shards for task in shard.tasks))
 

@@ -74,6 +74,12 @@ METRICS: Final = (
     Metric(
         "restore_records_left", "gauge", ("store", "shard"), "Changelog records to be read before the shard can work."
     ),
+    Metric(
+        "standby_records_behind",
+        "gauge",
+        ("shard",),
+        "Changelog records that our warm copy of the shard does not have yet.",
+    ),
     Metric("restore_seconds_left", "gauge", ("store", "shard"), "About how long that takes at the rate so far."),
     Metric("restored_records", "counter", ("store",), "Changelog records read to bring states back."),
     Metric("commit_seconds", "histogram", (), "Time the broker took for a commit."),

@@ -87,6 +87,9 @@ class RunSettings:
     leave_on_stop: bool | None = setting(
         None, flag, "Leave the group at SIGTERM too: for a stop that is not a restart. Ctrl-C always leaves."
     )
+    standby_replicas: int | None = setting(
+        None, whole(0, 16), "Warm copies of each shard's state on other workers: a failover restores a tail only."
+    )
     create_topics: bool | None = setting(None, flag, "Whether missing input and output topics are created.")
     internal_replication: int | None = setting(None, whole(1), "Replicas of changelog and repartition topics.")
 

@@ -61,6 +61,14 @@ class RebalanceListener(Protocol):
     async def assigned(self, partitions: frozenset[Partition], generation: int) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a member is given, and what the assignor tells it besides."""
+
+    partitions: Sequence[Partition] = ()
+    data: bytes = b""
+
+
 class Assignor(Protocol):
     """Decides who gets which partitions; runs on the group's leader. Pure: same arguments, same answer."""
 
@@ -71,10 +79,12 @@ class Assignor(Protocol):
         """What this member tells the leader about itself at each join."""
         ...
 
-    def assign(
-        self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]
-    ) -> Mapping[str, Sequence[Partition]]:
+    def assign(self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]) -> Mapping[str, Share]:
         """`members`: user data by member id; `partition_counts`: partitions by subscribed topic."""
+        ...
+
+    def received(self, data: bytes) -> None:
+        """What came with this member's share, whichever member was the leader. Told before the listener hears of it."""
         ...
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from ..topics.batch import Partition
+from ..topics.broker import Share
 
 USER_DATA_BYTES_MAX = 64 * 1024
 """What a member tells is cut to the shards it owns when it would be longer."""
@@ -107,12 +108,47 @@ class _Dealing:
         self.left.remove(shard)
 
 
+def place_standbys(
+    claims: Mapping[str, Claim], owned: Mapping[str, Sequence[int]], replicas: int
+) -> dict[str, list[int]]:
+    """Who keeps a warm copy of which shards: `replicas` members of each, not its owner, fewer where there are fewer members.
+
+    A copy stays where it is the furthest, as long as the member keeps no more than its part; the rest goes to who keeps the fewest.
+    """
+    placed: dict[str, list[int]] = {member: [] for member in sorted(owned)}
+    wanted = {shard: min(replicas, len(owned) - 1) for shards in owned.values() for shard in shards}
+    share = -(-sum(wanted.values()) // len(owned)) if owned else 0
+
+    def place(shard: int, member: str) -> None:
+        if wanted[shard] and shard not in owned[member] and shard not in placed[member]:
+            placed[member].append(shard)
+            wanted[shard] -= 1
+
+    warm = [
+        (-position, shard, member)
+        for member in placed
+        for shard, position in claims[member].stores.items()
+        if shard in wanted
+    ]
+    for _, shard, member in sorted(warm):
+        if len(placed[member]) < share:
+            place(shard, member)
+    for shard in sorted(wanted):
+        for member in sorted(placed, key=lambda m: (len(placed[m]), m)):
+            place(shard, member)
+    return {member: sorted(shards) for member, shards in placed.items()}
+
+
 @dataclass(slots=True)
 class ShardAssignor:
     """The `Assignor` of our consumers; the worker keeps `claim` up to date. `positions`: asked for `Claim.stores` at each join."""
 
     claim: Claim = field(default_factory=Claim)
     positions: Callable[[], Mapping[int, int]] = dict
+    standby_replicas: int = 0
+    """Warm copies of each shard beside its owner's; the leader's number counts."""
+    standbys: frozenset[int] = frozenset()
+    """The shards that this member is to keep a warm copy of."""
 
     @property
     def name(self) -> str:
@@ -121,17 +157,26 @@ class ShardAssignor:
     def user_data(self) -> bytes:
         return replace(self.claim, stores=self.positions()).encoded()
 
-    def assign(
-        self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]
-    ) -> Mapping[str, Sequence[Partition]]:
+    def assign(self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]) -> Mapping[str, Share]:
         claims = {member: Claim.decoded(data) for member, data in members.items()}
-        by_member = assign_shards(claims, max(partition_counts.values(), default=0))
+        owned = assign_shards(claims, max(partition_counts.values(), default=0))
+        standbys = place_standbys(claims, owned, self.standby_replicas)
         return {
-            member: [
-                Partition(topic, shard)
-                for topic in sorted(partition_counts)
-                for shard in shards
-                if shard < partition_counts[topic]
-            ]
-            for member, shards in by_member.items()
+            member: Share(
+                [
+                    Partition(topic, shard)
+                    for topic in sorted(partition_counts)
+                    for shard in shards
+                    if shard < partition_counts[topic]
+                ],
+                orjson.dumps({"standbys": standbys[member]}),
+            )
+            for member, shards in owned.items()
         }
+
+    def received(self, data: bytes) -> None:
+        """A leader of another version tells nothing, and then there are no standbys here."""
+        try:
+            self.standbys = frozenset(int(shard) for shard in orjson.loads(data)["standbys"])
+        except (ValueError, KeyError, TypeError):
+            self.standbys = frozenset()

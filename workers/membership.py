@@ -11,6 +11,7 @@ from ..topics.broker import GroupConsumer
 from . import events as ev
 from .assignment import Claim, ShardAssignor
 from .errors import InvariantError
+from .standby import Standbys
 
 log = logging.getLogger("millstream.worker")
 
@@ -22,9 +23,13 @@ class Membership:
     """
 
     def __init__(
-        self, dispatch: Callable[[ev.Assigned | ev.Revoked | ev.HaltOverdue], None], halt_timeout_ms: int
+        self,
+        dispatch: Callable[[ev.Assigned | ev.Revoked | ev.HaltOverdue], None],
+        halt_timeout_ms: int,
+        standby_replicas: int,
     ) -> None:
-        self.assignor = ShardAssignor()
+        self.assignor = ShardAssignor(standby_replicas=standby_replicas)
+        self.standbys: Standbys | None = None
         self.partitions: list[Partition] = []
         self.consumer: GroupConsumer | None = None
         self._dispatch = dispatch
@@ -51,8 +56,17 @@ class Membership:
         self.partitions = sorted(partitions)
         shards = frozenset(partition.index for partition in partitions)
         self.assignor.claim = Claim(tuple(sorted(shards)), generation)
-        log.info("generation %d: shards %s", generation, sorted(shards))
+        kept = self.assignor.standbys - shards
+        also = f", warm copies of {sorted(kept)}" if kept else ""
+        log.info("generation %d: shards %s%s", generation, sorted(shards), also)
+        if self.standbys is not None:
+            await self.standbys.keep(kept)
         self._dispatch(ev.Assigned(shards, generation, self.reading().member_id))
+
+    async def follow_standbys(self) -> None:
+        """Until it is cancelled."""
+        if self.standbys is not None:
+            await self.standbys.run()
 
     def let_rebalance(self) -> None:
         """Everything has come to rest."""

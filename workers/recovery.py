@@ -22,7 +22,7 @@ from .naming import changelog_topic
 from .restore_progress import RestoreProgress, RestoreStatistics
 from .surroundings import Surroundings
 from .task import Task, TaskId
-from .task_meta import TaskMeta, read_meta
+from .task_meta import TaskMeta, usable_meta
 from .topology import Topology
 
 log = logging.getLogger("millstream.worker")
@@ -74,7 +74,9 @@ class Recovery:
     def _find_tails(self) -> list[Tail]:
         tails: list[Tail] = []
         for task in self.tasks.values():
-            meta = self._usable_meta(task, self.database(task.id))
+            meta = usable_meta(
+                self.database(task.id), list(task.states), list(task.inputs), self.around.topic_ids, self.around.digests
+            )
             self.metas[task.id] = meta
             for store in task.states:
                 changelog = Partition(changelog_topic(self.around.settings.name, store), self.shard)
@@ -128,17 +130,6 @@ class Recovery:
         for progress in self.progress.values():
             if progress.told:
                 log.info(progress.end(now_s))
-
-    def _usable_meta(self, task: Task, database: Database) -> TaskMeta:
-        """What the database stands for; nothing, and an empty database, when its changelog was made anew, or when it was
-        written by code of which the changelog (it was checked before) is not any more."""
-        meta = read_meta(database, list(task.states), list(task.inputs))
-        ids, digests = self.around.topic_ids, self.around.digests
-        made_anew = any(told not in {"", ids.get(store, "")} for store, told in meta.topic_ids.items())
-        if made_anew or any(told != digests.get(store) for store, told in meta.digests.items()):
-            database.clear()
-            return TaskMeta()
-        return meta
 
     def _restore(self, task: Task) -> None:
         read = {tail.store: tail.changes.of(tail.store) for tail in self.tails if tail.task == task.id}

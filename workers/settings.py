@@ -13,6 +13,9 @@ from .naming import checked
 Guarantee = Literal["exactly_once", "at_least_once"]
 StartFrom = Literal["earliest", "latest"]
 
+STANDBY_REPLICAS_MAX = 16
+"""There are never more than one for each other worker; a larger number is a mistake."""
+
 DEFAULT_COMMIT_INTERVAL_MS = {"exactly_once": 100, "at_least_once": 1_000}
 
 
@@ -43,6 +46,8 @@ class AppSettings:
     `millstream.run` give each process one of its own (`ops/identity.py`)."""
     leave_on_stop: bool = False
     """Whether a static member leaves the group when it stops, for good and not for a restart. A dynamic one always does."""
+    standby_replicas: int = 0
+    """Warm copies of each shard's state, kept by other workers: a failover then restores a tail only."""
     startup_timeout_ms: int = 60_000
     """How long the broker may be out of reach while a worker starts."""
     internal_replication: int | None = None
@@ -61,6 +66,8 @@ class AppSettings:
         interval = default if commit_interval is None else duration_ms(commit_interval, name="commit_interval")
         if interval < 1:
             raise PlanError(f"commit_interval must be at least 1ms, got {commit_interval!r}")
+        if others.get("standby_replicas", 0) not in range(STANDBY_REPLICAS_MAX + 1):
+            raise PlanError(f"standby_replicas must be 0 to {STANDBY_REPLICAS_MAX}, got {others['standby_replicas']!r}")
         chosen: Guarantee = "exactly_once" if guarantee == "exactly_once" else "at_least_once"
         base = cls(checked(name, "app"), chosen, interval)
         try:

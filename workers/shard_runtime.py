@@ -28,7 +28,7 @@ from .errors import InvariantError
 from .outbox import Outbox
 from .pipeline import Waiting
 from .recovery import Recovery, input_partitions
-from .restore_progress import RestoreStatistics
+from .statistics import ShardStatistics, TaskStatistics
 from .surroundings import Surroundings
 from .task import Task, TaskId, TaskSettings
 from .task_meta import TaskMeta
@@ -278,7 +278,7 @@ class ShardRuntime:
             task.close()
         for database in databases.values():
             await self._in_thread(database.close)
-        self.preparing = {}
+        self.preparing, self.changelog_ends = {}, {}
         self.recovery = None
 
     # -- helpers
@@ -316,13 +316,13 @@ class ShardRuntime:
         self.around.instrument.observe(f"{what}_seconds", monotonic_s() - begun, shard=str(self.number))
         return result
 
-    def restoring(self) -> tuple[RestoreStatistics, ...]:
-        """Stores whose changelogs are being read."""
-        return self.recovery.statistics() if self.recovery is not None else ()
-
-    def lag(self) -> dict[Partition, int]:
-        """Records not worked off, by input partition, as far as fetches told."""
-        return {p: item.lag for task in self.tasks.values() for p, item in task.inputs.items()}
+    def statistics(self, phase: str) -> ShardStatistics:
+        """What the shard is doing now. `phase`: as the coordinator knows it."""
+        tasks = list(self.tasks.values())
+        told = tuple(TaskStatistics(str(task.id), task.watermark, task.waiting_rows) for task in tasks)
+        lag = {partition: item.lag for task in tasks for partition, item in task.inputs.items()}
+        restoring = self.recovery.statistics() if self.recovery is not None else ()
+        return ShardStatistics(self.number, phase, told, lag, restoring)
 
 
 def _first_time(fetch: Fetch) -> int:

@@ -37,6 +37,17 @@ class ShardStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class StandbyStatistics:
+    """A warm copy of a shard that another worker owns."""
+
+    shard: int
+    records_behind: int
+    """Offsets of its changelogs that the copy does not have yet, as far as the last fetch knew."""
+    position: int
+    """What it has: the sum of the offsets of its changelogs."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatistics:
     """A whole worker."""
 
@@ -44,6 +55,7 @@ class WorkerStatistics:
     state: WorkerState
     generation: int
     shards: tuple[ShardStatistics, ...] = field(default=())
+    standbys: tuple[StandbyStatistics, ...] = ()
 
     @property
     def ready(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..state.store import Database
@@ -41,3 +41,20 @@ def read_meta(database: Database, stores: list[str], inputs: list[Partition]) ->
         if (found := database.meta(f"input/{partition.topic}/{partition.index}")) is not None
     }
     return TaskMeta(changelog, topic_ids, offsets, digests)
+
+
+def usable_meta(
+    database: Database,
+    stores: list[str],
+    inputs: Sequence[Partition],
+    topic_ids: Mapping[str, str],
+    digests: Mapping[str, str],
+) -> TaskMeta:
+    """What the database stands for; nothing, and an empty database, when its changelog was made anew, or when it was
+    written by code of which the changelog (it was checked before) is not any more."""
+    meta = read_meta(database, stores, list(inputs))
+    made_anew = any(told not in {"", topic_ids.get(store, "")} for store, told in meta.topic_ids.items())
+    if made_anew or any(told != digests.get(store) for store, told in meta.digests.items()):
+        database.clear()
+        return TaskMeta()
+    return meta

@@ -26,14 +26,14 @@ from .coordinator import Coordinator, Event, Instruction, Life
 from .errors import InvariantError
 from .fingerprint import fingerprint_of
 from .instrument import Instrument, Silent
-from .local_state import positions_on_disk, stores_of
 from .membership import Membership
-from .naming import changelog_topic
+from .opening import found_state, input_ends
 from .settings import AppSettings
-from .shard import ShardRules
+from .shard import Phase, ShardRules
 from .shard_runtime import ShardRuntime
-from .startup import prepare, store_partitions
-from .statistics import ShardStatistics, TaskStatistics, WorkerState, WorkerStatistics
+from .standby import Standbys
+from .startup import prepare
+from .statistics import ShardStatistics, WorkerState, WorkerStatistics
 from .surroundings import Surroundings
 from .topology import Topology
 
@@ -82,7 +82,7 @@ class Worker:
         self.instrument = instrument or Silent()
         self.databases = databases or MemoryDatabases()
         self.coordinator = Coordinator(self._rules())
-        self._membership = Membership(self._dispatch, halt_timeout_ms)
+        self._membership = Membership(self._dispatch, halt_timeout_ms, self.settings.standby_replicas)
         self._runtimes: dict[int, ShardRuntime] = {}
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._around: Surroundings | None = None
@@ -116,7 +116,7 @@ class Worker:
         restorer = ThreadPoolExecutor(RESTORE_THREADS_MAX, "millstream-restore")
         try:
             topology = await self._patiently(lambda: prepare(self.app, self.broker, self.settings))
-            ends = await self._patiently(lambda: self._ends(topology)) if until_end else None
+            ends = await self._patiently(lambda: input_ends(self.broker, topology)) if until_end else None
             self.coordinator.stop_when_finished = until_end
             self._leaving = self._leaving or until_end
             await self._work(topology, executor, restorer, ends)
@@ -153,14 +153,12 @@ class Worker:
             else _STATES[self.coordinator.life]
         )
         shards = tuple(self._shard_statistics(number) for number in sorted(self.coordinator.shards))
-        return WorkerStatistics(self.settings.name, state, self.coordinator.generation, shards)
+        standbys = self._membership.standbys.statistics() if self._membership.standbys is not None else ()
+        return WorkerStatistics(self.settings.name, state, self.coordinator.generation, shards, standbys)
 
     def _shard_statistics(self, number: int) -> ShardStatistics:
-        runtime = self._runtimes.get(number)
-        tasks = list(runtime.tasks.values()) if runtime is not None else []
-        told = tuple(TaskStatistics(str(task.id), task.watermark, task.waiting_rows) for task in tasks)
-        lag, restoring = (runtime.lag(), runtime.restoring()) if runtime is not None else ({}, ())
-        return ShardStatistics(number, self.coordinator.shards[number].phase.value, told, lag, restoring)
+        phase, runtime = self.coordinator.shards[number].phase.value, self._runtimes.get(number)
+        return runtime.statistics(phase) if runtime is not None else ShardStatistics(number, phase, (), {})
 
     # -- beginning and end
 
@@ -175,22 +173,6 @@ class Worker:
                     raise
                 self._told_unavailable(error)
                 await asyncio.sleep(self.settings.retry_backoff_ms / 1000)
-
-    async def _ends(self, topology: Topology) -> dict[Partition, int]:
-        """Where the outside inputs end now."""
-        inside = {topic.name for topic in topology.internal_topics}
-        partitions = [
-            Partition(topic, index)
-            for topic in topology.source_topics
-            if topic not in inside
-            for index in range(topology.partition_counts[topic])
-        ]
-        reader = self.broker.reader()
-        await reader.start()
-        try:
-            return await reader.end_offsets(partitions)
-        finally:
-            await reader.stop()
 
     async def _work(
         self,
@@ -215,6 +197,7 @@ class Worker:
             loops = [
                 asyncio.create_task(self._guarded(self._poll_loop())),
                 asyncio.create_task(self._guarded(self._tick_loop())),
+                asyncio.create_task(self._guarded(self._membership.follow_standbys())),
             ]
             await self._stopped.wait()
         finally:
@@ -228,14 +211,9 @@ class Worker:
         restorer: ThreadPoolExecutor,
         ends: dict[Partition, int] | None,
     ) -> Surroundings:
-        changelogs = {changelog_topic(self.settings.name, store): store for store in store_partitions(topology)}
-        found = await self.broker.describe_topics(list(changelogs))
-        topic_ids = {changelogs[name]: info.topic_id for name, info in found.items()}
-        positions = await asyncio.get_running_loop().run_in_executor(
-            executor, positions_on_disk, self.databases, stores_of(topology), topic_ids
-        )
+        found = await found_state(self.broker, self.databases, topology, restorer)
         dead = {topic.dead_letters for topic in outside_topics(self.app.graph) if topic.dead_letters}
-        return Surroundings(
+        around = Surroundings(
             topology,
             self.broker,
             consumer,
@@ -244,18 +222,25 @@ class Worker:
             self.instrument,
             executor,
             restorer,
-            topic_ids,
+            found.topic_ids,
             {name: one.digest for name, one in fingerprint_of(topology).items()},
             {name: topology.partition_counts[name] for name in sorted(dead)},
             ends,
             self._dispatch,
-            positions=positions,
+            positions=found.positions,
         )
+        self._membership.standbys = Standbys(around, found.stores, self._is_free)
+        return around
 
     def _positions(self) -> dict[int, int]:
         """How far our copy of each shard's state is: in memory where it is open, else on disk."""
         on_disk = self._around.positions if self._around is not None else {}
-        return on_disk | {number: runtime.position for number, runtime in self._runtimes.items() if runtime.tasks}
+        return on_disk | {number: runtime.position for number, runtime in self._runtimes.items() if runtime.position}
+
+    def _is_free(self, shard: int) -> bool:
+        """Whether nothing of the shard is open here."""
+        known = self.coordinator.shards.get(shard)
+        return known is None or known.phase in {Phase.CLOSED, Phase.LOST}
 
     async def _wind_up(self, loops: Iterable[asyncio.Task[None]], consumer: GroupConsumer) -> None:
         for task in [*loops, *self._under_way.values()]:

@@ -31,6 +31,9 @@ def run(
         str | None,
         typer.Option(help="Name in the group, kept over restarts. Default: host and state folder.", show_default=False),
     ] = None,
+    standby_replicas: Annotated[
+        int | None, typer.Option(help="Warm copies of each shard's state on other workers.", show_default=False)
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="console or json.", show_default=False)] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default=False)] = None,
     file: SettingsFile = None,
@@ -55,6 +58,7 @@ def run(
         http_port=http_port,
         http_host=http_host,
         instance_id=instance_id,
+        standby_replicas=standby_replicas,
         log_format=log_format,
         log_level=log_level,
     )

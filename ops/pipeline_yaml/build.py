@@ -24,6 +24,7 @@ SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
     "watermark_interval": ("watermark_interval_ms", duration),
     "internal_replication": ("internal_replication", whole),
     "create_topics": ("create_topics", flag),
+    "standby_replicas": ("standby_replicas", whole),
 }
 """Keys of `settings`, the field of AppSettings each one is, and its reader."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Fetch, Headers, Partition, Records
-from millstream.topics.broker import Broker, GroupConsumer, Isolation, Producer, Reader, TopicSpec
+from millstream.topics.broker import Broker, GroupConsumer, Isolation, Producer, Reader, Share, TopicSpec
 from tests.polling import LIMIT_S, until
 
 __all__ = [
@@ -101,11 +101,12 @@ async def polled(reader: Reader, enough: Callable[[list[Fetch]], bool], **more: 
 
 
 class InTurn:
-    """An assignor that deals partitions out in order, to members sorted by their user data."""
+    """An assignor that deals partitions out in order, to members sorted by their user data, and tells each its turn."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
         self.told: list[dict[str, bytes]] = []
+        self.heard: list[bytes] = []
 
     @property
     def name(self) -> str:
@@ -114,13 +115,14 @@ class InTurn:
     def user_data(self) -> bytes:
         return self.data
 
-    def assign(
-        self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]
-    ) -> Mapping[str, Sequence[Partition]]:
+    def assign(self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]) -> Mapping[str, Share]:
         self.told.append(dict(members))
         order = sorted(members, key=lambda member: (members[member], member))
         everything = [Partition(topic, at) for topic, count in sorted(partition_counts.items()) for at in range(count)]
-        return {member: everything[turn :: len(order)] for turn, member in enumerate(order)}
+        return {member: Share(everything[turn :: len(order)], b"turn %d" % turn) for turn, member in enumerate(order)}
+
+    def received(self, data: bytes) -> None:
+        self.heard.append(data)
 
 
 class Heard:

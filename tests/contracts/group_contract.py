@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from millstream.topics.batch import Partition
-from millstream.topics.broker import Broker, Committed, GroupConsumer
+from millstream.topics.broker import Broker, Committed, GroupConsumer, Share
 from millstream.topics.errors import ConfigurationError, DuplicateMemberError, FencedError, TopicsError
 from tests.contracts.broker_tools import Heard, InTurn, dies, new_topic, polled, started, values_of, write
 
@@ -179,11 +179,30 @@ class GroupContract:
                 told = [sorted(members.values()) for members in [*mine.told, *other.told]]
                 assert [b"1, later", b"2"] in told
 
+    async def test_every_member_hears_what_the_assignor_tells_it(self, broker: Broker, unique: Unique) -> None:
+        """With its share, whoever was the leader; a static member that comes back hears it again."""
+        await new_topic(broker, unique("a"), 2)
+        one, two, again = InTurn(b"1"), InTurn(b"2"), InTurn(b"2")
+        heard = [Heard() for _ in range(3)]
+
+        def member(assignor: InTurn, heard: Heard, instance: str) -> GroupConsumer:
+            return broker.consumer(
+                group=unique("g"), topics=[unique("a")], assignor=assignor, listener=heard, instance_id=instance
+            )
+
+        async with started(member(one, heard[0], "one")) as first:
+            await heard[0].until(lambda: one.heard == [b"turn 0"])
+            async with started(member(two, heard[1], "two")):
+                await heard[1].until(lambda: two.heard == [b"turn 1"])
+                await heard[0].until(lambda: one.heard == [b"turn 0", b"turn 0"])
+            async with started(member(again, heard[2], "two")) as second:
+                await heard[2].until(lambda: again.heard == [b"turn 1"])
+                await second.leave()
+            await first.leave()
+
     async def test_what_an_assignor_raises_ends_its_membership(self, broker: Broker, unique: Unique) -> None:
         class Broken(InTurn):
-            def assign(
-                self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]
-            ) -> Mapping[str, Sequence[Partition]]:
+            def assign(self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]) -> Mapping[str, Share]:
                 raise RuntimeError("no idea")
 
         await new_topic(broker, unique("a"))

@@ -13,7 +13,13 @@ from millstream.ops.health import routes_of
 from millstream.ops.http import REQUEST_BYTES_MAX, HttpServer, Response
 from millstream.ops.metrics import PrometheusInstrument
 from millstream.topics.batch import MIN_TIME, Partition
-from millstream.workers.statistics import ShardStatistics, TaskStatistics, WorkerState, WorkerStatistics
+from millstream.workers.statistics import (
+    ShardStatistics,
+    StandbyStatistics,
+    TaskStatistics,
+    WorkerState,
+    WorkerStatistics,
+)
 
 
 class Still:
@@ -28,7 +34,7 @@ class Still:
 
     def statistics(self) -> WorkerStatistics:
         shard = ShardStatistics(0, "running", (TaskStatistics("0_0", MIN_TIME, 0),), {Partition("clicks", 0): 4})
-        return WorkerStatistics("shop", self.state, 2, (shard,))
+        return WorkerStatistics("shop", self.state, 2, (shard,), (StandbyStatistics(1, 7, 93),))
 
 
 async def _ask(server: HttpServer, request: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -70,8 +76,9 @@ def _broken() -> Response:
 async def test_health_tells_the_statistics(server: HttpServer) -> None:
     status, body = await _get(server, "/health")
     task = {"name": "0_0", "watermark": None, "waiting_rows": 0}
-    shard = {"number": 0, "phase": "running", "tasks": [task], "lag": {"clicks-0": 4}}
-    told = {"app": "shop", "state": "running", "generation": 2, "ready": True, "shards": [shard]}
+    shard = {"number": 0, "phase": "running", "tasks": [task], "lag": {"clicks-0": 4}, "restoring": []}
+    copy = {"shard": 1, "records_behind": 7, "position": 93}
+    told = {"app": "shop", "state": "running", "generation": 2, "ready": True, "shards": [shard], "standbys": [copy]}
     assert (status, json.loads(body)) == (200, told)
 
 

@@ -36,6 +36,8 @@ SHELL = (
     "workers/shard_runtime.py",  # performs a shard's instructions
     "workers/recovery.py",  # reads what a shard's state is restored from
     "workers/startup.py",  # topics are found and created
+    "workers/opening.py",  # asks for ends and topics before the worker joins
+    "workers/standby.py",  # follows changelogs
     "workers/threads.py",  # waits for work in a thread
     "workers/worker.py",
 )

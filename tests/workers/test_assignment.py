@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.topics.batch import Partition
-from millstream.workers.assignment import Claim, ShardAssignor, assign_shards
+from millstream.workers.assignment import Claim, ShardAssignor, assign_shards, place_standbys
 
 CLAIMS = st.dictionaries(
     st.sampled_from(["a", "b", "c", "d", "e"]),
@@ -63,16 +63,16 @@ def test_partitions_of_one_number_go_together() -> None:
     assignor = ShardAssignor()
     members = {"a": Claim().encoded(), "b": Claim().encoded()}
     assigned = assignor.assign(members, {"clicks": 2, "orders": 4})
-    by_shard = {p.index: name for name, partitions in assigned.items() for p in partitions}
-    for name, partitions in assigned.items():
-        assert all(by_shard[p.index] == name for p in partitions)
-    everything = sorted(p for partitions in assigned.values() for p in partitions)
+    by_shard = {p.index: name for name, share in assigned.items() for p in share.partitions}
+    for name, share in assigned.items():
+        assert all(by_shard[p.index] == name for p in share.partitions)
+    everything = sorted(p for share in assigned.values() for p in share.partitions)
     assert everything == [Partition("clicks", i) for i in range(2)] + [Partition("orders", i) for i in range(4)]
 
 
 def test_a_member_that_tells_nonsense_claims_nothing() -> None:
     assigned = ShardAssignor().assign({"a": b"\xff", "b": b"", "c": b"[]"}, {"clicks": 3})
-    assert {name: len(partitions) for name, partitions in assigned.items()} == {"a": 1, "b": 1, "c": 1}
+    assert {name: len(share.partitions) for name, share in assigned.items()} == {"a": 1, "b": 1, "c": 1}
 
 
 def test_what_a_member_tells_has_a_limit() -> None:
@@ -108,3 +108,46 @@ def test_positions_are_asked_for_at_each_join() -> None:
     assert Claim.decoded(assignor.user_data()) == Claim((0,), 2, {0: 10})
     positions[0] = 11
     assert Claim.decoded(assignor.user_data()).position(0) == 11
+
+
+@given(claims=CLAIMS, shards=st.integers(0, 16), replicas=st.integers(0, 4))
+def test_every_shard_has_its_standbys_and_never_with_its_owner(
+    claims: dict[str, Claim], shards: int, replicas: int
+) -> None:
+    owned = assign_shards(claims, shards)
+    placed = place_standbys(claims, owned, replicas)
+    for member, kept in placed.items():
+        assert len(kept) == len(set(kept))
+        assert not set(kept) & set(owned[member])
+    for shard in range(shards):
+        assert sum(shard in kept for kept in placed.values()) == min(replicas, len(claims) - 1)
+
+
+def test_standbys_are_spread() -> None:
+    names = ["a", "b", "c", "d"]
+    owned = assign_shards(dict.fromkeys(names, Claim()), 12)
+    placed = place_standbys(dict.fromkeys(names, Claim()), owned, 1)
+    assert {name: len(kept) for name, kept in placed.items()} == dict.fromkeys(names, 3)
+
+
+def test_a_warm_copy_stays_where_it_is() -> None:
+    """The one that is the furthest, as far as there is room; the others are dealt out."""
+    claims = {"a": Claim((0,), 3), "b": Claim((1,), 3, {0: 5}), "c": Claim((2,), 3, {0: 90, 1: 70})}
+    owned = assign_shards(claims, 3)
+    assert place_standbys(claims, owned, 1) == {"a": [1], "b": [2], "c": [0]}
+
+
+def test_who_keeps_the_warm_copy_takes_over() -> None:
+    """The owner is gone: its shard goes to the standby, though another has the shorter name and as few shards."""
+    claims = {"a": Claim((0,), 3), "z": Claim((1,), 3, {2: 500})}
+    assert assign_shards(claims, 3) == {"a": [0], "z": [1, 2]}
+
+
+def test_standbys_travel_with_the_shares() -> None:
+    leader, member = ShardAssignor(standby_replicas=1), ShardAssignor()
+    shares = leader.assign({"a": Claim((0,), 1).encoded(), "b": Claim((1,), 1).encoded()}, {"clicks": 2})
+    member.received(shares["a"].data)
+    assert member.standbys == {1}
+    for nonsense in (b"", b"[]", b"\xff", b'{"standbys": null}'):
+        member.received(nonsense)
+        assert member.standbys == frozenset()

@@ -163,8 +163,8 @@ def directory(path: Path) -> StateDirectory:
     return StateDirectory(path, "app", lambda folder: RocksDatabase(folder, shared))
 
 
-def spoil(path: Path) -> None:
-    (current,) = path.glob("*/0/rocksdb/CURRENT")
+def spoil(path: Path, shard: int = 0) -> None:
+    (current,) = path.glob(f"*/{shard}/rocksdb/CURRENT")
     current.write_text("nonsense")
 
 

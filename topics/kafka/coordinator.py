@@ -24,7 +24,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.structs import TopicPartition
 
 from ..batch import Partition
-from ..broker import Assignor, RebalanceListener
+from ..broker import Assignor, RebalanceListener, Share
 from ..errors import ConfigurationError, DuplicateMemberError, TopicsError
 from .client import Client
 from .errors import FENCED_INSTANCE_ID, translated
@@ -154,17 +154,17 @@ class _Assigning(AbstractPartitionAssignor):  # type: ignore[misc]
                 error if isinstance(error, TopicsError) else ConfigurationError(f"assignor {self.name!r}: {error!r}")
             )
             raise
-        return {member: _member_assignment(shares.get(member, ())) for member in members}
+        return {member: _member_assignment(shares.get(member, Share())) for member in members}
 
     def on_assignment(self, assignment: Any) -> None:
-        """Nothing: the listener hears it."""
+        self._assignor.received(bytes(assignment.user_data or b""))
 
 
-def _member_assignment(partitions: Iterable[Partition]) -> Any:
+def _member_assignment(share: Share) -> Any:
     by_topic: dict[str, list[int]] = {}
-    for partition in sorted(partitions):
+    for partition in sorted(share.partitions):
         by_topic.setdefault(partition.topic, []).append(partition.index)
-    return ConsumerProtocolMemberAssignment(0, list(by_topic.items()), b"")
+    return ConsumerProtocolMemberAssignment(0, list(by_topic.items()), share.data)
 
 
 class Listening(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -146,8 +146,8 @@ class MemoryGroupConsumer(Reading):
     def rejoin(self) -> None:
         self._note(self._give_up_and_rejoin)
 
-    def share(self, partitions: frozenset[Partition], generation: int) -> None:
-        self._note(lambda: self._receive(partitions, generation))
+    def share(self, partitions: frozenset[Partition], generation: int, data: bytes) -> None:
+        self._note(lambda: self._receive(partitions, generation, data))
 
     def lost(self) -> None:
         self._note(self._begin_anew)
@@ -182,11 +182,12 @@ class MemoryGroupConsumer(Reading):
         await self._give_up()
         await self._until_heard(self._join)
 
-    async def _receive(self, partitions: frozenset[Partition], generation: int) -> None:
+    async def _receive(self, partitions: frozenset[Partition], generation: int, data: bytes) -> None:
         self._generation, self._owned = generation, partitions
         self._positions = dict.fromkeys(partitions)
         self._told_caught_up = set()
         self._moving = False
+        self._assignor.received(data)
         await self._call(self._listener.assigned(partitions, generation))
 
     async def _give_way(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..batch import Partition
-from ..broker import Assignor, Committed
+from ..broker import Assignor, Committed, Share
 from ..errors import FencedError
 from .clock import MemoryClock, Timer
 from .offsets import GroupOffsets
@@ -31,7 +31,7 @@ class Client(Protocol):
         """A rebalance has begun: give up, then join again."""
         ...
 
-    def share(self, partitions: frozenset[Partition], generation: int) -> None: ...
+    def share(self, partitions: frozenset[Partition], generation: int, data: bytes) -> None: ...
 
     def lost(self) -> None:
         """The session is over; whoever still lives may join anew."""
@@ -58,6 +58,8 @@ class Member:
     user_data: bytes = b""
     joined: bool = False
     share: frozenset[Partition] = frozenset()
+    data: bytes = b""
+    """What the assignor tells it with the share."""
     heard_of: int = -1
     """The newest generation whose share it was told."""
     session: Timer | None = None
@@ -157,7 +159,7 @@ class Group:
     def _take_place(self, old: Member, member: Member) -> None:
         """In the order of the members too, so that the leader stays the leader."""
         self.heard(old)
-        member.share, member.joined = old.share, old.joined
+        member.share, member.data, member.joined = old.share, old.data, old.joined
         self.members = {
             (member if known is old else known).member_id: member if known is old else known
             for known in self.members.values()
@@ -203,15 +205,16 @@ class Group:
         shares = self._assigned(members)
         for member in members:
             came, member.joined = member.joined, False
-            member.share = frozenset(shares.get(member.member_id, ()))
+            share = shares.get(member.member_id, Share())
+            member.share, member.data = frozenset(share.partitions), share.data
             if came:
                 self._tell_share(member)
 
     def _tell_share(self, member: Member) -> None:
         member.heard_of = self.generation
-        member.client.share(member.share, self.generation)
+        member.client.share(member.share, self.generation, member.data)
 
-    def _assigned(self, members: Sequence[Member]) -> Mapping[str, Sequence[Partition]]:
+    def _assigned(self, members: Sequence[Member]) -> Mapping[str, Share]:
         leader = next((member for member in members if member.joined), members[0])
         topics = sorted(frozenset[str]().union(*(member.topics for member in members)))
         user_data = {member.member_id: member.user_data for member in members}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
 import pyarrow as pa
 import pytest
 
 from millstream.topics.batch import Fetch, Partition, Records
-from millstream.topics.broker import Reader, TopicSpec
+from millstream.topics.broker import Reader, Share, TopicSpec
 from millstream.topics.kafka import KafkaBroker
 
 LONG_S = 60
@@ -86,15 +86,16 @@ class Spread:
     def user_data(self) -> bytes:
         return b"hello"
 
-    def assign(
-        self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]
-    ) -> Mapping[str, Sequence[Partition]]:
+    def received(self, data: bytes) -> None:
+        """Nothing is told."""
+
+    def assign(self, members: Mapping[str, bytes], partition_counts: Mapping[str, int]) -> Mapping[str, Share]:
         assert set(members.values()) == {b"hello"}
         everyone = sorted(members)
         everything = [
             Partition(topic, index) for topic in sorted(partition_counts) for index in range(partition_counts[topic])
         ]
-        return {member: everything[number :: len(everyone)] for number, member in enumerate(everyone)}
+        return {member: Share(everything[number :: len(everyone)]) for number, member in enumerate(everyone)}
 
 
 class Heard:
