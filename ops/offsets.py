@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 async def commit_offsets(broker: Broker, group: str, offsets: Mapping[Partition, Committed]) -> None:
-    """All of them or none. Raises TopicsError."""
+    """All of them or none, to be seen by everybody when this returns. Raises TopicsError.
+
+    A commit is answered before its offsets can be read; a producer of the same id is let in only after they can.
+    """
     producer = broker.producer(transactional_id=f"{group}.offsets")
     await producer.start()
     try:
@@ -22,3 +25,6 @@ async def commit_offsets(broker: Broker, group: str, offsets: Mapping[Partition,
         await producer.commit()
     finally:
         await producer.stop()
+    after = broker.producer(transactional_id=f"{group}.offsets")
+    await after.start()
+    await after.stop()

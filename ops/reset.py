@@ -95,7 +95,8 @@ class ResetPlan:
         if self.members:
             raise InputError(
                 f"app {self.app!r} has workers: {', '.join(self.members)}; stop them first "
-                "(one that was killed, or has an instance_id, counts until its session times out: wait some seconds)"
+                "(Ctrl-C leaves the group at once; one that was ended in another way counts until its session times out, "
+                "some seconds later)"
             )
 
 

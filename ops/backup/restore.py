@@ -52,7 +52,7 @@ class RestorePlan:
         told = self.manifest
         taken = datetime.fromtimestamp(told.taken_ms / 1000, UTC).isoformat(timespec="seconds")
         yield f"backup of {told.app}, taken {taken} by version {told.version}: {self.place.shown}"
-        yield f"{told.records:,} records in {len(told.files)} files, {told.size_bytes:,} bytes; {len(told.offsets)} offsets"
+        yield f"{told.records:,} records in {len(told.files)} file(s), {told.size_bytes:,} bytes; {len(told.offsets)} offsets"
         yield f"topics: {', '.join(one.name for one in told.topics) or 'none'}"
         if not self.there.empty:
             yield "in the way, and deleted with --force:"

@@ -52,7 +52,7 @@ def backup(
         lines = Lines(lambda line: typer.echo(line, err=True))
         taken = await take_backup(broker, base.name, place, lines, version=version("millstream"), known=known)
         typer.echo(
-            f"backup of {taken.app}: {taken.records:,} records in {len(taken.files)} files, {taken.size_bytes:,} bytes; "
+            f"backup of {taken.app}: {taken.records:,} records in {len(taken.files)} file(s), {taken.size_bytes:,} bytes; "
             f"{len(taken.offsets)} offsets; in {place.shown}"
         )
 

@@ -15,7 +15,7 @@ from millstream.ops.backup.place import Place
 from millstream.ops.backup.restore import perform_restore, plan_restore
 from millstream.ops.backup.take import take_backup
 from millstream.topics.batch import Partition
-from millstream.topics.broker import TopicSpec
+from millstream.topics.broker import Broker, TopicSpec
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.worker import Worker
 from tests.contracts.broker_tools import read_to_end, records, started
@@ -36,7 +36,7 @@ def shop(guarantee: str = "exactly_once") -> App:
     return app
 
 
-async def click(broker: MemoryBroker, first: int, last: int) -> None:
+async def click(broker: Broker, first: int, last: int) -> None:
     async with started(broker.producer()) as producer:
         for number in range(first, last):
             row = {"user": f"u{number % 5}", "page": f"p{number % 3}", "price": number, "ts": number * 100}
@@ -51,7 +51,7 @@ async def cluster(clicks: int = 0) -> MemoryBroker:
     return broker
 
 
-async def results(broker: MemoryBroker) -> set[str]:
+async def results(broker: Broker) -> set[str]:
     """Every result of every topic, as text."""
     found: set[str] = set()
     for topic in ("pages", "users"):
@@ -61,7 +61,7 @@ async def results(broker: MemoryBroker) -> set[str]:
     return found
 
 
-async def work_until(broker: MemoryBroker, app: App, done: Callable[[], Any]) -> None:
+async def work_until(broker: Broker, app: App, done: Callable[[], Any]) -> None:
     worker = Worker(app, broker)
     running = asyncio.create_task(worker.run())
 
@@ -75,7 +75,7 @@ async def work_until(broker: MemoryBroker, app: App, done: Callable[[], Any]) ->
     await running
 
 
-def caught_up(broker: MemoryBroker, clicks: int) -> Callable[[], Any]:
+def caught_up(broker: Broker, clicks: int) -> Callable[[], Any]:
     async def done() -> bool:
         offsets = await broker.group_offsets("shop")
         return sum(one.offset for at, one in offsets.items() if at.topic == "clicks") == clicks
@@ -87,11 +87,11 @@ def quiet(what: str, done: int, left: int) -> None:
     """No progress to be shown."""
 
 
-async def backed_up(broker: MemoryBroker, place: Place, **options: Any) -> Manifest:
+async def backed_up(broker: Broker, place: Place, **options: Any) -> Manifest:
     return await take_backup(broker, "shop", place, quiet, version="1", **options)
 
 
-async def restored(broker: MemoryBroker, place: Place, tmp_path: Path, *, force: bool = False) -> None:
+async def restored(broker: Broker, place: Place, tmp_path: Path, *, force: bool = False) -> None:
     await perform_restore(broker, await plan_restore(broker, "shop", place, tmp_path), quiet, force=force)
 
 
