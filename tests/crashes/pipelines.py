@@ -1,0 +1,8 @@
+"""Every pipeline that is crashed."""
+
+from __future__ import annotations
+
+from tests.crashes import cases_joins, cases_rows, cases_windows
+
+CASES = [cases_rows.ROWS_CASE, cases_rows.CALLS_CASE, *cases_windows.CASES, *cases_joins.CASES]
+BY_NAME = {case.name: case for case in CASES}
