@@ -58,6 +58,8 @@ async def agree(broker: Broker, topology: Topology, replication: int | None) -> 
             f"wait for it, or run it again: millstream restore {topology.app} {kept.restoring} --force"
         )
     known = None if kept is None else kept.stores
+    if known == now:
+        return
     holding = await stores_with_records(broker, topology.app, {*now, *(known or ())})
     verdict = judge(topology.app, known, now, holding)
     for store in verdict.went:

@@ -27,12 +27,15 @@ from typing import TYPE_CHECKING, Final
 
 from ...topics.batch import Partition
 from ...topics.broker import Committed
+from ...workers.clock import monotonic_s
 from ..errors import BackupError
 
 if TYPE_CHECKING:
     from ...topics.broker import Broker
 
-ROUNDS_MAX: Final = 2_000
+TIMEOUT_S: Final = 120.0
+"""How long a moment is looked for. On a busy machine a round takes a second and the first or second one does, with four
+shards or sixteen that commit every 100 ms: asking for offsets waits for the commits that are under way."""
 PAUSE_S: Final = 0.017
 """Between two rounds: not a divisor of the usual commit intervals."""
 
@@ -66,7 +69,7 @@ class Seen:
 
 
 async def consistent_cut(
-    broker: Broker, group: str, partitions: Collection[Partition], *, together: bool, rounds_max: int = ROUNDS_MAX
+    broker: Broker, group: str, partitions: Collection[Partition], *, together: bool, timeout_s: float = TIMEOUT_S
 ) -> Cut:
     """`together`: all shards in one round. Raises BackupError when there was none."""
     stable, highest = broker.reader(), broker.reader(isolation="read_uncommitted")
@@ -84,32 +87,31 @@ async def consistent_cut(
     try:
         cut = Cut(begins=await stable.begin_offsets(partitions))
         shards = {at.index for at in partitions} | {at.index for at in await broker.group_offsets(group)}
-        left = await _filled(cut, shards, look, together=together, rounds_max=rounds_max)
+        left = await _filled(cut, shards, look, together=together, until_s=monotonic_s() + timeout_s)
     finally:
         await stable.stop()
         await highest.stop()
     if left:
         raise BackupError(
             f"app {group!r} commits all the time (shards {', '.join(map(str, sorted(left)))}), and no moment between was found "
-            f"in {rounds_max} tries; stop its workers and take the backup then"
+            f"in {timeout_s:g} s; stop its workers and take the backup then"
         )
     return cut
 
 
 async def _filled(
-    cut: Cut, shards: set[int], look: Callable[[], Awaitable[Seen]], *, together: bool, rounds_max: int
+    cut: Cut, shards: set[int], look: Callable[[], Awaitable[Seen]], *, together: bool, until_s: float
 ) -> set[int]:
     """Fills the cut, and gives the shards that were never quiet."""
     left, before = set(shards), dict[Partition, int]()
-    for _ in range(rounds_max):
+    while True:
         seen = await look()
         quiet = {shard for shard in left if seen.is_quiet(shard, before)}
         if not together or quiet == left:
             cut.offsets |= {at: one for at, one in seen.offsets.items() if at.index in quiet}
             cut.ends |= {at: end for at, end in seen.stable.items() if at.index in quiet}
             left -= quiet
-        if not left:
-            break
+        if not left or monotonic_s() >= until_s:
+            return left
         before = dict(seen.stable)
         await asyncio.sleep(PAUSE_S)
-    return left

@@ -46,9 +46,9 @@ async def test_no_moment_is_told_with_the_shards_in_the_way() -> None:
         await producer.begin()
         await (await producer.send(D, records(b"x")))
         with pytest.raises(BackupError, match=r"commits all the time \(shards 1\).*stop its workers"):
-            await consistent_cut(broker, "shop", [C, D], together=False, rounds_max=3)
+            await consistent_cut(broker, "shop", [C, D], together=False, timeout_s=0.05)
         with pytest.raises(BackupError, match=r"shards 0, 1"):
-            await consistent_cut(broker, "shop", [C, D], together=True, rounds_max=3)
+            await consistent_cut(broker, "shop", [C, D], together=True, timeout_s=0.05)
 
 
 def test_progress_is_told_once_a_second() -> None:
