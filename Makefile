@@ -15,7 +15,7 @@ BESIDE := $(patsubst %/,%,$(wildcard tests/ benchmarks/ examples/))
 # Two processes share one broker; more would fight over it. With ARGS (some tests only) starting them costs more than it saves.
 JOBS ?= $(if $(ARGS),0,$(shell [ "$$(nproc)" -ge 2 ] && echo 2 || echo 0))
 
-.PHONY: help setup demo test check check-format check-lint check-types check-layers check-shape format bench docs lock clean
+.PHONY: help setup demo test chaos check check-format check-lint check-types check-layers check-shape format bench docs lock clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: setup ## windows, joins and answers, live on a real Kafka, with a worker k
 test: setup ## all tests; ARGS="tests/topics -k json" for some, JOBS=0 for one process
 	@echo "test: pytest, $(JOBS) processes (0: in one)"
 	@$(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
+
+chaos: setup ## kill workers and brokers, cut connections, and judge; ARGS="MINUTES=30 SEED=7", report and picture in build/chaos
+	@$(BIN)/python -m tests.scenarios.chaos $(ARGS)
 
 check: setup ## format, lint, types, layers, shape: everything that needs no broker
 	@$(MAKE) --keep-going check-format check-lint check-types check-layers check-shape

@@ -1,105 +1,111 @@
-"""A run under kills: orders are produced in portions, workers are killed at random moments in between, the judge decides.
+"""`make chaos ARGS="MINUTES=30 SEED=7"`: every play on a real Kafka for as long as one asks, a report, a picture.
 
-Moments are chosen by progress (so many outputs seen), never by a clock, so a slow machine sees the same run.
+The first round plays everything once; then kills, and the other faults in turn, until the time is up. A round that has begun
+is played to its end. What is found goes to `build/chaos/`; exit status 1 if anything was not as it must be, the negative
+controls included, and logs of that play are kept there. `PLAYS=kills,resets` chooses, `SCALE=0.1` makes everything smaller.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from millstream.ops.local_broker import LocalBroker
+from tests.scenarios.plays import PLAYS, Play, Stage
+from tests.scenarios.report import HEAD, Played, line, summary, write
 
-from tests.scenarios.judge import Verdict, Watcher, judge_doubled, judge_sums
-from tests.scenarios.orders import PARTITIONS, STEP_MS, USERS
-from tests.scenarios.processes import Workers
-
-STALL_S = 90.0
-"""Longest wait for progress; far beyond session timeout and restart."""
+FOLDER = Path("build/chaos")
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the judge found."""
+class Wish:
+    """What was asked for. `scale` 1: 50 kills and 100,000 records or more in a play of kills."""
 
-    doubled: Verdict
-    sums: Verdict
-    kills: int
+    minutes: float = 30
+    seed: int = 7
+    scale: float = 1.0
+    plays: tuple[str, ...] = tuple(play.name for play in PLAYS)
 
-    @property
-    def clean(self) -> bool:
-        return self.doubled.clean and self.sums.clean
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> Wish:
+        """Raises ValueError naming the word."""
+        told: Mapping[str, str] = dict(word.partition("=")[::2] for word in arguments)
+        if unknown := told.keys() - {"MINUTES", "SEED", "SCALE", "PLAYS"}:
+            raise ValueError(f"{', '.join(sorted(unknown))}: there are MINUTES=, SEED=, SCALE= and PLAYS=")
+        names = tuple(name for name in told.get("PLAYS", "").split(",") if name) or cls.plays
+        if wrong := set(names) - set(cls.plays):
+            raise ValueError(f"PLAYS={','.join(sorted(wrong))}: there are {', '.join(cls.plays)}")
+        return cls(float(told.get("MINUTES", "30")), int(told.get("SEED", "7")), float(told.get("SCALE", "1")), names)
+
+    def command(self) -> str:
+        chosen = "" if self.plays == Wish.plays else f" PLAYS={','.join(self.plays)}"
+        scale = "" if self.scale == 1 else f" SCALE={self.scale:g}"
+        return f'make chaos ARGS="MINUTES={self.minutes:g} SEED={self.seed}{scale}{chosen}"'
 
 
-class Run:
-    """One app under chaos. `portion`: orders produced between two disturbances."""
+def order(wish: Wish, until: float) -> Iterator[Play]:
+    """Everything once, then what must come out clean again and again while there is time."""
+    chosen = [play for play in PLAYS if play.name in wish.plays]
+    yield from chosen
+    again = [play for play in chosen if play.expected == "clean"] or chosen
+    for play in itertools.cycle(again):
+        if time.monotonic() >= until:
+            return
+        yield play
 
-    def __init__(self, bootstrap: str, app: str, guarantee: str, folder: Path, *, portion: int, seed: int) -> None:
-        self.bootstrap, self.app = bootstrap, app
-        self.portion = portion
-        self.random = random.Random(seed)
-        self.workers = Workers("tests.scenarios.orders", folder, [bootstrap, app, guarantee])
-        topics = [NewTopic(f"{app}.{name}", PARTITIONS, 1) for name in ("orders", "doubled", "sums")]
-        admin = AdminClient({"bootstrap.servers": bootstrap})
-        for future in admin.create_topics(topics).values():
-            future.result()
-        # Idempotent: without it a retry of this client may change the order of a user's orders before they are even read.
-        sending = {"partitioner": "murmur2_random", "linger.ms": 5, "enable.idempotence": True}
-        self.producer = Producer({"bootstrap.servers": bootstrap, **sending})
-        self.doubled = Watcher(bootstrap, f"{app}.doubled", PARTITIONS)
-        self.sums = Watcher(bootstrap, f"{app}.sums", PARTITIONS)
-        self.produced = 0
-        self.kills = 0
 
-    def produce(self, count: int | None = None) -> None:
-        """The next orders; the events' time goes on by `STEP_MS` each."""
-        for number in range(self.produced, self.produced + (count or self.portion)):
-            user = f"user-{self.random.randrange(USERS)}"
-            order = {"id": number, "user": user, "amount": self.random.randrange(1000), "ts": number * STEP_MS}
-            self.producer.produce(f"{self.app}.orders", orjson.dumps(order), user)
-            self.producer.poll(0)
-        self.produced += count or self.portion
-        self.producer.flush()
+def give(play: Play, wish: Wish, bootstrap: str, number: int) -> Played:
+    """One play, in a folder of its own. Whatever it raises is a failure of the play, and told."""
+    seed, begun = wish.seed + number, time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="millstream-chaos-") as folder:
+        stage = Stage(
+            bootstrap,
+            f"{play.name}-{number}",
+            Path(folder),
+            seed,
+            kills=max(int(50 * wish.scale), 3),
+            records_min=int(100_000 * wish.scale),
+            rounds=2 if wish.scale >= 0.5 else 1,
+        )
+        try:
+            outcome, failure = play.play(stage), ""
+        except Exception as error:  # noqa: BLE001  told in the report, and by the exit status
+            outcome, failure = None, f"{type(error).__name__}: {error}"
+        played = Played(play, seed, time.monotonic() - begun, outcome, failure)
+        if not played.as_expected:
+            keep_logs(Path(folder), FOLDER / f"logs-{number}-{play.name}", failure)
+    return played
 
-    def wait_for(self, share: float) -> None:
-        """Until this share of what was produced has come out (counted once each)."""
-        wanted = int(self.produced * share)
-        if not self.doubled.read_until(lambda rows: len({row["id"] for row in rows}) >= wanted, STALL_S):
-            raise AssertionError(f"no progress to {wanted} of {self.produced} in {STALL_S} s\n{self.workers.logs()}")
 
-    def kill_one(self) -> None:
-        """A random worker, at a random point of the portion, and starts it again."""
-        victim = self.random.choice(self.workers.running())
-        self.workers.kill(victim)
-        self.kills += 1
-        self.workers.start(victim)
+def keep_logs(source: Path, target: Path, failure: str) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for log in source.glob("*.log"):
+        (target / log.name).write_bytes(log.read_bytes())
+    (target / "failure.txt").write_text(failure)
 
-    def rounds(self, count: int, disturb: Callable[[], None]) -> None:
-        """Produce a portion, let some of it come out, disturb; `count` times."""
-        for _ in range(count):
-            before = self.produced
-            self.produce()
-            self.wait_for((before + self.portion * self.random.random() * 0.8) / self.produced)
-            disturb()
 
-    def finish(self) -> Outcome:
-        """Everything comes out; the judge's verdict against the input topic itself."""
-        self.wait_for(1.0)
-        orders = self._orders()
-        self.sums.read_until(lambda rows: not judge_sums(orders, rows).lost, 30)
-        for watcher in (self.doubled, self.sums):
-            watcher.read(2.0)
-            watcher.close()
-        return Outcome(judge_doubled(orders, self.doubled.rows), judge_sums(orders, self.sums.rows), self.kills)
+def main(arguments: Sequence[str]) -> int:
+    try:
+        wish = Wish.of(arguments)
+    except ValueError as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 2
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    until, all_played = time.monotonic() + wish.minutes * 60, list[Played]()
+    print(f"{wish.command()}\n{HEAD}", flush=True)
+    with LocalBroker() as broker:
+        for number, play in enumerate(order(wish, until)):
+            all_played.append(give(play, wish, broker.bootstrap, number))
+            print(line(all_played[-1]), flush=True)
+            write(FOLDER, all_played, wish.command())
+    print(f"\n{summary(all_played)}\nreport and picture: {FOLDER}/report.txt, report.json, chaos.svg")
+    return 0 if all(played.as_expected for played in all_played) else 1
 
-    def _orders(self) -> list[dict[str, Any]]:
-        watcher = Watcher(self.bootstrap, f"{self.app}.orders", PARTITIONS)
-        assert watcher.read_until(lambda rows: len(rows) >= self.produced, STALL_S)
-        watcher.close()
-        return watcher.rows
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

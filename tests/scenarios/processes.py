@@ -20,6 +20,7 @@ class Workers:
         self.folder = folder
         self.arguments = arguments
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[int, int] = {}
 
     def __enter__(self) -> Workers:
         return self
@@ -31,7 +32,8 @@ class Workers:
     def start(self, number: int) -> None:
         """`ARGUMENTS NUMBER FOLDER` are the process's arguments."""
         command = [sys.executable, "-m", self.module, *self.arguments, str(number), str(self.folder)]
-        with (self.folder / f"worker-{number}.log").open("ab") as log:
+        with self._log(number).open("ab") as log:
+            self._log_starts[number] = log.tell()
             self._processes[number] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
     def kill(self, number: int) -> None:
@@ -46,24 +48,32 @@ class Workers:
     def resume(self, number: int) -> None:
         self._processes[number].send_signal(signal.SIGCONT)
 
-    def stop(self, number: int, timeout_s: float = 20) -> int:
-        """SIGTERM; the exit status."""
-        process = self._processes.pop(number)
-        process.terminate()
-        return process.wait(timeout_s)
+    def stop(self, *numbers: int, timeout_s: float = 30) -> list[int]:
+        """SIGTERM to all of them at once; their exit statuses."""
+        processes = [self._processes.pop(number) for number in numbers]
+        for process in processes:
+            process.terminate()
+        return [process.wait(timeout_s) for process in processes]
 
     def wait_joined(self, number: int, deadline_s: float = 60) -> None:
-        """Until the worker has told that it is a member of the group."""
-        log, until = self.folder / f"worker-{number}.log", time.monotonic() + deadline_s
-        while "generation" not in log.read_text():
+        """Until the worker, since it was last started, has told that it is a member of the group."""
+        until = time.monotonic() + deadline_s
+        while b"generation" not in self._log(number).read_bytes()[self._log_starts[number] :]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._processes[number].wait(0.05)
                 raise AssertionError(f"worker {number} ended\n{self.logs()}")
             if time.monotonic() > until:
                 raise AssertionError(f"worker {number} did not join in {deadline_s} s\n{self.logs()}")
 
+    def _log(self, number: int) -> Path:
+        return self.folder / f"worker-{number}.log"
+
     def running(self) -> list[int]:
         return sorted(number for number, process in self._processes.items() if process.poll() is None)
+
+    def started(self) -> list[int]:
+        """Those that were neither killed nor stopped from here, running or not."""
+        return sorted(self._processes)
 
     def logs(self) -> str:
         """The end of what each printed, for a failed test."""
