@@ -1,7 +1,7 @@
 """One measured run, in a process of its own: `python -m benchmarks.job NAME BOOTSTRAP TOPIC OUTPUT EVENTS`.
 
 Prints one line of JSON: CPU seconds of the whole process (user and system, start-up included), wall seconds of the run,
-peak memory. The broker's CPU is not in it; `benchmarks/stages.py` says where it goes.
+peak memory, and how long commits took. The broker's CPU is not in it; `benchmarks/stages.py` says where it goes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 from millstream.ops.allocator import keep_freed_memory
 from millstream.state.directory import StateDirectory
@@ -32,7 +34,7 @@ SCHEMA = {"user_id": "string", "price": "float", "ts": "timestamp_ms"}
 def app_named(name: str, topic: str, output: str) -> App:
     """The jobs by name."""
     guarantee = "exactly_once" if name.endswith("exactly_once") else "at_least_once"
-    app = App(f"bench-{output}", guarantee=guarantee, commit_interval="1s")
+    app = App(f"bench-{output}", guarantee=guarantee, commit_interval="500ms" if "500ms" in name else "1s")
     clicks = app.topic(topic, SCHEMA, key="user_id", event_time="ts", out_of_order=OUT_OF_ORDER_MS)
     if name == "pass_through_bytes":
         app.records(clicks).to(app.topic(output, codec="raw", partitions=2))
@@ -46,12 +48,31 @@ def app_named(name: str, topic: str, output: str) -> App:
     return app
 
 
-async def run(name: str, bootstrap: str, topic: str, output: str) -> None:
+class Commits:
+    """Keeps how long each commit took, from when it was due until it was done."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None: ...
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        if name == "commit_cycle_seconds":
+            self.seconds.append(seconds)
+
+    def percentile_ms(self, percent: int) -> float:
+        return round(float(np.percentile(self.seconds, percent)) * 1000, 2)
+
+
+async def run(name: str, bootstrap: str, topic: str, output: str, commits: Commits) -> None:
     app = app_named(name, topic, output)
     with tempfile.TemporaryDirectory() as folder:
         shared = RocksShared()
         databases = StateDirectory(Path(folder), app.name, lambda path: RocksDatabase(path, shared))
-        worker = Worker(app, KafkaBroker({"bootstrap.servers": bootstrap}), databases=databases)
+        broker = KafkaBroker({"bootstrap.servers": bootstrap})
+        worker = Worker(app, broker, databases=databases, instrument=commits)
         await worker.run(until_end=True)
 
 
@@ -64,7 +85,8 @@ def peak_kib() -> int:
 def main(name: str, bootstrap: str, topic: str, output: str) -> None:
     keep_freed_memory()
     begun = time.perf_counter()
-    asyncio.run(run(name, bootstrap, topic, output))
+    commits = Commits()
+    asyncio.run(run(name, bootstrap, topic, output, commits))
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(
@@ -72,6 +94,8 @@ def main(name: str, bootstrap: str, topic: str, output: str) -> None:
                 "cpu_s": used.ru_utime + used.ru_stime,
                 "wall_s": time.perf_counter() - begun,
                 "peak_mib": peak_kib() / 1024,
+                "commit_p50_ms": commits.percentile_ms(50),
+                "commit_p99_ms": commits.percentile_ms(99),
             }
         )
     )

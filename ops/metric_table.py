@@ -84,6 +84,12 @@ METRICS: Final = (
     Metric("restored_records", "counter", ("store",), "Changelog records read to bring states back."),
     Metric("commit_seconds", "histogram", (), "Time the broker took for a commit."),
     Metric(
+        "commit_cycle_seconds",
+        "histogram",
+        (),
+        "Time from when a commit was due until it was done: state written, records acknowledged, offsets, the commit itself.",
+    ),
+    Metric(
         "acknowledge_seconds",
         "histogram",
         (),

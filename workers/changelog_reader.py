@@ -81,7 +81,9 @@ def spill(database: Database, tails: Iterable[Tail], topic_ids: Mapping[str, str
 def changes_of(fetches: Iterable[Fetch]) -> Iterator[Changes]:
     """Records of a changelog as changes; a record without a key is not ours and is passed over."""
     for fetch in fetches:
-        keyed = [row for row, key in enumerate(fetch.keys) if key is not None]
-        if keyed:
-            keys = [fetch.keys[row] for row in keyed]
-            yield Changes(large_binary(keys), large_binary([fetch.values[row] for row in keyed]))
+        keys, values = large_binary(fetch.keys), large_binary(fetch.values)
+        if keys.null_count:
+            keyed = keys.is_valid()
+            keys, values = keys.filter(keyed), values.filter(keyed)
+        if len(keys):
+            yield Changes(keys, values)

@@ -54,6 +54,7 @@ class ShardRuntime:
     preparing: dict[Partition, Committed] = field(default_factory=dict)
     changelog_ends: dict[str, int] = field(default_factory=dict)
     prepared_bytes: int = 0
+    commit_begun_s: float = 0.0
     checkpoints: CheckpointClock = field(init=False)
     calls: set[asyncio.Task[None]] = field(default_factory=set)
     outcomes: list[tuple[Task, Waiting, object]] = field(default_factory=list)
@@ -100,6 +101,7 @@ class ShardRuntime:
         number, epoch = self.number, instruction.epoch
         match instruction:
             case do.Prepare():
+                self.commit_begun_s = monotonic_s()
                 return ev.Prepared(number, epoch, await self._in_thread(self._prepare))
             case do.AwaitAcknowledgements():
                 await self._await_acknowledgements()
@@ -233,6 +235,8 @@ class ShardRuntime:
 
     def _commit_done(self) -> bool:
         """Whether it is time for a checkpoint."""
+        took_s = monotonic_s() - self.commit_begun_s
+        self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
         now_ms = wall_ms()
         self.checkpoints = self.checkpoints.committed(now_ms, self.prepared_bytes)
