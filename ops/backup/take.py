@@ -44,10 +44,15 @@ async def take_backup(
 ) -> Manifest:
     """`known`: what the app's code tells of its topics; None: they are found by their names.
 
-    Raises BackupError: there is a backup already, there is nothing to back up, or no consistent moment was found.
+    Raises BackupError: there is a backup already, a restore has not ended, there is nothing to back up, or no consistent moment was found.
     """
     if await asyncio.to_thread(place.has_manifest):
         raise BackupError(f"{place.shown}: there is a backup already; give each its own folder")
+    kept = await read_kept(broker, app)
+    if kept is not None and kept.restoring:
+        raise BackupError(
+            f"app {app!r} is being restored from {kept.restoring}, or that was broken off: its state is not whole"
+        )
     found = await broker.describe_topics(await internal_topics(broker, app, known))
     found.pop(fingerprint_topic(app), None)
     partitions = [Partition(name, index) for name, info in sorted(found.items()) for index in range(info.partitions)]
@@ -58,7 +63,6 @@ async def take_backup(
         raise BackupError(f"app {app!r} has no state and no offsets here; is this its name, and its broker?")
     files = [file async for file in _written(broker, cut, partitions, place, progress)]
     await _check_age(broker, app, cut, begun_s)
-    kept = await read_kept(broker, app)
     inputs = await broker.describe_topics({at.topic for at in cut.offsets} - found.keys())
     manifest = Manifest(
         app,

@@ -14,6 +14,7 @@ from millstream.ops.backup.manifest import Manifest
 from millstream.ops.backup.place import Place
 from millstream.ops.backup.restore import perform_restore, plan_restore
 from millstream.ops.backup.take import take_backup
+from millstream.state.store import Databases
 from millstream.topics.batch import Partition
 from millstream.topics.broker import Broker, TopicSpec
 from millstream.topics.memory import MemoryBroker
@@ -61,8 +62,8 @@ async def results(broker: Broker) -> set[str]:
     return found
 
 
-async def work_until(broker: Broker, app: App, done: Callable[[], Any]) -> None:
-    worker = Worker(app, broker)
+async def work_until(broker: Broker, app: App, done: Callable[[], Any], databases: Databases | None = None) -> None:
+    worker = Worker(app, broker, databases=databases)
     running = asyncio.create_task(worker.run())
 
     async def happened() -> bool:

@@ -8,15 +8,22 @@ from pathlib import Path
 import pytest
 
 from millstream import App, count, tumbling
+from millstream.ops.backup import files, take
+from millstream.ops.backup.cut import Cut
 from millstream.ops.backup.manifest import MANIFEST, Manifest
 from millstream.ops.backup.place import Place
 from millstream.ops.errors import BackupError, InputError
 from millstream.ops.reset import Known
+from millstream.state.stores.memory import MemoryDatabases
+from millstream.topics.batch import Partition
 from millstream.topics.broker import TopicSpec
 from millstream.topics.errors import BrokerUnavailableError
 from millstream.topics.memory import MemoryBroker
+from millstream.workers.clock import monotonic_s
 from millstream.workers.errors import FingerprintError
+from millstream.workers.startup import COMPACTION_LAG_MS
 from millstream.workers.worker import Worker
+from tests.contracts.broker_tools import read_to_end
 from tests.ops.backup_run import (
     PARTITIONS,
     backed_up,
@@ -78,6 +85,62 @@ async def test_a_backup_of_a_running_app_is_one_moment(tmp_path: Path, attempt: 
     new = await results(after)
     assert new <= whole, "a sum that no undisturbed run gives: rows lost or doubled"
     assert await results(before) | new == whole
+
+
+async def test_a_database_that_was_ahead_of_the_backup_is_not_used(tmp_path: Path) -> None:
+    """As on a machine that was not there when its app was restored."""
+    broker, databases = await cluster(100), MemoryDatabases()
+    place = Place(str(tmp_path / "backup"))
+    await work_until(broker, shop(), caught_up(broker, 100), databases)
+    await backed_up(broker, place)
+    await click(broker, 100, 150)
+    await work_until(broker, shop(), caught_up(broker, 150), databases)
+    await restored(broker, place, tmp_path, force=True)
+    await click(broker, 150, 200)
+    await Worker(shop(), broker, databases=databases).run(until_end=True)
+    assert await results(broker) == await expected()
+
+
+async def test_a_partition_may_be_in_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PART_BYTES_MAX", 100)
+    monkeypatch.setattr(take, "PART_BYTES_MAX", 100)
+    before = await cluster(100)
+    await work_until(before, shop(), caught_up(before, 100))
+    place = Place(str(tmp_path / "backup"))
+    taken = await backed_up(before, place)
+    assert len(taken.files) > 2 * len({file.of for file in taken.files})
+    after = await cluster(200)
+    await restored(after, place, tmp_path)
+    await Worker(shop(), after).run(until_end=True)
+    assert await results(before) | await results(after) == await expected()
+
+
+async def test_an_app_without_state_has_offsets(tmp_path: Path) -> None:
+    def copies() -> App:
+        app = App("shop", commit_interval="5ms")
+        app.stream(app.topic("clicks", {"user": "string"}, partitions=PARTITIONS)).to("copies")
+        return app
+
+    before, after, place = await cluster(50), await cluster(60), Place(str(tmp_path / "backup"))
+    await work_until(before, copies(), caught_up(before, 50))
+    assert (await backed_up(before, place)).files == ()
+    await restored(after, place, tmp_path)
+    await Worker(copies(), after).run(until_end=True)
+    [fetch] = [one for one in await read_to_end(after, Partition("copies", 0)) if len(one)]
+    assert len(fetch) == 10
+
+
+async def test_a_backup_that_took_longer_than_changelogs_keep_is_refused_while_the_app_goes_on() -> None:
+    broker = await cluster(50)
+    await work_until(broker, shop(), caught_up(broker, 50))
+    cut = Cut(await broker.group_offsets("shop"))
+    long_ago = monotonic_s() - COMPACTION_LAG_MS / 1000
+    await take._check_age(broker, "shop", cut, long_ago)
+    await click(broker, 50, 60)
+    await work_until(broker, shop(), caught_up(broker, 60))
+    await take._check_age(broker, "shop", cut, monotonic_s())
+    with pytest.raises(BackupError, match="app 'shop' went on while its state was read for 600 s"):
+        await take._check_age(broker, "shop", cut, long_ago)
 
 
 async def test_by_its_code_or_by_its_name_the_backup_is_the_same(tmp_path: Path) -> None:
@@ -193,6 +256,8 @@ async def test_a_restore_that_was_broken_off_lets_no_worker_start_and_can_be_run
         await restored(broker, Place(str(backup)), tmp_path)
     with pytest.raises(FingerprintError, match=f"millstream restore shop {backup} --force"):
         await Worker(shop(), broker).run(until_end=True)
+    with pytest.raises(BackupError, match=f"app 'shop' is being restored from {backup}"):
+        await backed_up(broker, Place(str(tmp_path / "another")))
     await restored(broker, Place(str(backup)), tmp_path, force=True)
     await Worker(shop(), broker).run(until_end=True)
     assert await results(broker) <= await expected()

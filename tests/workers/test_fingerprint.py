@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,6 +11,8 @@ import polars as pl
 import pytest
 
 from millstream import App, collect, count, hopping, session, sum_, tumbling
+from millstream.ops.exit_codes import exit_code_of
+from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.produce import Row, send
 from millstream.state.store import Changes, StoreWrite
 from millstream.state.stores.memory import MemoryDatabases
@@ -21,6 +24,7 @@ from millstream.workers.fingerprint import StoreFingerprint, Verdict, fingerprin
 from millstream.workers.fingerprint_topic import read_kept
 from millstream.workers.naming import changelog_topic
 from millstream.workers.worker import Worker
+from tests.docs.pages import blocks_of
 
 COLUMNS = {"user": "string", "page": "string", "price": "float", "ts": "timestamp_ms"}
 
@@ -313,3 +317,21 @@ async def test_a_database_of_other_code_is_restored_from_the_changelog(broker: M
     await Worker(app_of(_sums), broker, databases=databases).run(until_end=True)
     database = databases.open("0/0")
     assert (database.meta("digest/w"), database.store("w").get(b"\x00foreign")) == (told, None)
+
+
+# -- the guide
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "changing-code.md"
+
+
+def test_the_guide_shows_what_is_told() -> None:
+    """Of its three pipelines the second is refused over the first with that text, the third goes through."""
+    blocks = [block for block in blocks_of(PAGE) if block.file or block.language == "text"]
+    before, changed, told, named = [block.body for block in blocks]
+    apps = [prints(pipeline_of(text)) for text in (before, changed, named)]
+    with pytest.raises(FingerprintError) as caught:
+        judge("shop", apps[0], apps[1], apps[0])
+    assert f"{caught.value}\n" == told
+    assert judge("shop", apps[0], apps[2], apps[0]) == Verdict(("minutes", "with-largest"), ("window_aggregate-1",))
+    assert exit_code_of(caught.value) == 2
