@@ -21,15 +21,15 @@ class Peer:
     """`events_max`: of the input it is given; the slow ones get a prefix, with their start-up in the figure as everybody's."""
 
     name: str
-    package: str
+    packages: tuple[str, ...]
     events_max: int
     by_environment: bool = False
 
 
 PEERS = (
-    Peer("pathway", "pathway", 3_000_000),
-    Peer("quix", "quixstreams", 300_000),
-    Peer("faust", "faust-streaming", 60_000, by_environment=True),
+    Peer("pathway", ("pathway",), 3_000_000),
+    Peer("quix", ("quixstreams",), 300_000),
+    Peer("faust", ("faust-streaming", "aiokafka[lz4]"), 60_000, by_environment=True),
 )
 
 
@@ -47,7 +47,7 @@ def python_of(peer: Peer) -> Path | None:
     if python.exists():
         return python
     subprocess.run([sys.executable, "-m", "venv", str(FOLDER / peer.name)], check=True)
-    done = subprocess.run([str(python), "-m", "pip", "install", "-q", peer.package], check=False)
+    done = subprocess.run([str(python), "-m", "pip", "install", "-q", *peer.packages], check=False)
     return python if done.returncode == 0 else None
 
 
