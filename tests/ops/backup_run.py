@@ -25,9 +25,9 @@ from tests.polling import until
 PARTITIONS = 2
 
 
-def shop(guarantee: str = "exactly_once") -> App:
+def shop(guarantee: str = "exactly_once", into: App | None = None) -> App:
     """Sums by page behind a repartition topic, and by user without one."""
-    app = App("shop", guarantee=guarantee, commit_interval="5ms", retry_backoff_ms=5)
+    app = into or App("shop", guarantee=guarantee, commit_interval="5ms", retry_backoff_ms=5)
     schema = {"user": "string", "page": "string", "price": "int", "ts": "timestamp_ms"}
     clicks = app.topic("clicks", schema, key="user", event_time="ts", partitions=PARTITIONS)
     rows = app.stream(clicks)
