@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -195,9 +195,9 @@ class Worker:
         try:
             await consumer.start()
             loops = [
-                asyncio.create_task(self._guarded(self._poll_loop())),
-                asyncio.create_task(self._guarded(self._tick_loop())),
-                asyncio.create_task(self._guarded(self._membership.follow_standbys())),
+                asyncio.create_task(self._guarded(self._poll_loop)),
+                asyncio.create_task(self._guarded(self._tick_loop)),
+                asyncio.create_task(self._guarded(self._membership.follow_standbys)),
             ]
             await self._stopped.wait()
         finally:
@@ -253,10 +253,10 @@ class Worker:
             await consumer.leave()
         await consumer.stop()
 
-    async def _guarded(self, loop: Coroutine[None, None, None]) -> None:
-        """A loop that dies ends the worker, with its error."""
+    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """A loop that dies ends the worker, with its error. (Not begun by the caller: this may be cancelled before it runs.)"""
         try:
-            await loop
+            await loop()
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits run()
             self._fail(error)
 

@@ -45,7 +45,6 @@ class Case:
     input: Input
     judge: Callable[[Outputs], list[str]]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    partitions: int = 2
 
     def app(self, **settings: Any) -> App:
         app = App(

@@ -116,6 +116,9 @@ UPDATE_CASE = Case("windows, update", build_update, INPUT, judge_update)
 # -- through a repartition, by another key, and another one behind it
 
 
+CHAINED_ROWS = clicks(16, step_ms=150)
+
+
 def build_chained(app: App) -> None:
     by_page = _source(app, out_of_order="300ms").window(hopping("600ms", "300ms"), by="page", grace="0s", emit="final")
     counts = by_page.agg(n=Count(), total=Sum("id"))
@@ -125,7 +128,7 @@ def build_chained(app: App) -> None:
 
 
 def judge_chained(outputs: Outputs) -> list[str]:
-    first = _windows([(row["page"], row["ts"], row["id"]) for row in ROWS], 600, 300)
+    first = _windows([(row["page"], row["ts"], row["id"]) for row in CHAINED_ROWS], 600, 300)
     pages = [
         {"page": page, "window_start": start, "window_end": start + 600, **_reduced(values, n="count", total="sum")}
         for (page, start), values in first.items()
@@ -148,7 +151,8 @@ def _windows(rows: Sequence[tuple[Any, int, int]], size: int, hop: int) -> dict[
     return oracle.rows
 
 
-CHAINED_CASE = Case("windows, chained", build_chained, INPUT, judge_chained, {"watermark_interval_ms": 100})
+CHAINED_INPUT = {"clicks": [keyed(rows, "user") for rows in by_partition(CHAINED_ROWS)]}
+CHAINED_CASE = Case("windows, chained", build_chained, CHAINED_INPUT, judge_chained, {"watermark_interval_ms": 100})
 
 
 # -- sessions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -18,8 +19,6 @@ from tests.crashes.process import Connection, Killed, Process
 from tests.crashes.virtual_time import LoopClock, run_virtually
 from tests.crashes.world import Faulty, Scenario, bounded, run, shared
 from tests.shape.tree import ROOT
-
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 
 def _names(folder: str) -> set[str]:
@@ -87,6 +86,17 @@ def test_nothing_of_a_killed_process_reaches_the_broker_or_the_disk() -> None:
         assert await committed.end_offsets([Partition("a", 0)]) == {Partition("a", 0): 0}
 
     run_virtually(die())
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_worker_that_is_killed_before_its_loops_have_begun_leaves_nothing_behind() -> None:
+    """No coroutine that nobody ever awaits: Python tells of those when they are collected."""
+    case = BY_NAME["calls"]
+    points = run(case, bounded).processes[0].points
+    joined = next(at for at, p in enumerate(points) if (p.what, p.when) == ("partitions assigned", "before"))
+    for at in range(joined - 2, joined + 3):
+        run(case, bounded, Faulty(kills={0: at}))
+    gc.collect()
 
 
 def test_a_process_is_killed_where_it_was_told_to_be() -> None:

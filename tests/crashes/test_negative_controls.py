@@ -19,8 +19,6 @@ from tests.crashes.pipelines import BY_NAME
 from tests.crashes.process import Connection, CrashingWorker
 from tests.crashes.world import Faulty, bounded, run, shared, zombie
 
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-
 
 class WritesBeforeTheCommit(CrashingWorker):
     """State goes to the database when it is prepared, not when it is committed."""

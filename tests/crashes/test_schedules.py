@@ -15,8 +15,6 @@ from tests.crashes.enumeration import SEED, different, how_many, sampled, wrong_
 from tests.crashes.pipelines import CASES
 from tests.crashes.world import Faulty, bounded, run, shared, stopped
 
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-
 LOST: list[Request] = ["init_producer", "produce", "send_offsets", "commit", "offset_fetch", "list_offsets"]
 WHEN: list[When] = ["before", "after"]
 POINTS_MAX = 260

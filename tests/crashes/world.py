@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
-from millstream.topics.broker import TopicSpec
 from millstream.topics.memory import MemoryBroker, MemorySettings
 from millstream.workers.app import outside_topics
+from millstream.workers.startup import outside_specs
 from tests.crashes.case import NAME, Case, Outputs, Record
 from tests.crashes.disks import Disk, MemoryDisk, RocksDisk
 from tests.crashes.process import Connection, CrashingWorker, Killed, Process, owned_tasks
@@ -49,6 +49,12 @@ class World:
             clock=LoopClock(), settings=MemorySettings(session_timeout_ms=400, rebalance_timeout_ms=400)
         )
         self.processes: list[Process] = []
+        app = case.app()
+        self._read = app.plan().source_topics
+        declared = outside_topics(app.graph)
+        letters = {topic.dead_letters for topic in declared if topic.dead_letters}
+        self._written = sorted({*(topic.name for topic in declared), *letters} - set(case.input))
+        self._specs = {spec.name: spec for spec in outside_specs(app)}
         self._disks: dict[str, Disk] = {}
 
     def process(self, machine: str = "one", *, until_end: bool = False) -> Process:
@@ -86,7 +92,8 @@ class World:
 
     async def feed(self) -> None:
         """The whole input, before anything is started."""
-        await self.broker.create_topics([TopicSpec(name, self.case.partitions) for name in self.case.input])
+        inputs = self.case.input.items()
+        await self.broker.create_topics([replace(self._specs[name], partitions=len(parts)) for name, parts in inputs])
         producer = self.broker.producer()
         await producer.start()
         for topic, partitions in self.case.input.items():
@@ -104,7 +111,7 @@ class World:
         committed = cluster.offsets_of(NAME).all()
         return all(
             (committed[one].offset if one in committed else 0) >= cluster.log(one).end
-            for one in self._partitions(self.case.app().plan().source_topics)
+            for one in self._partitions(self._read)
         )
 
     def group_is_empty(self) -> bool:
@@ -117,12 +124,7 @@ class World:
 
     def outputs(self) -> Outputs:
         """What a read_committed reader finds in the topics the app writes."""
-        return {topic: [self.committed(one) for one in self._partitions([topic])] for topic in self._written()}
-
-    def _written(self) -> list[str]:
-        declared = outside_topics(self.case.app().graph)
-        letters = [topic.dead_letters for topic in declared if topic.dead_letters]
-        return sorted({*(topic.name for topic in declared), *letters} - set(self.case.input))
+        return {topic: [self.committed(one) for one in self._partitions([topic])] for topic in self._written}
 
     def committed(self, partition: Partition) -> list[Record]:
         fetch = self.broker._cluster.log(partition).read(0, 1_000_000, "read_committed")
