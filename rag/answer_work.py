@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from .call_cache import CallCache
+from .completions import Completions
 from .document import Answer, Hit
 from .embedder import Embedder
 from .errors import RagError
@@ -25,6 +27,8 @@ class Answered:
 
     answer: Answer
     retrieval_only: bool = False
+    entry: tuple[bytes, bytes] | None = None
+    """For the cache of calls: what the model said, where it was asked."""
 
 
 class AnswerParts:
@@ -49,6 +53,7 @@ class AnswerParts:
         self._is_closed = False
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
+        self.completions = Completions(self.llm)
         self.view = open_view(self.embedder)
         self._running: asyncio.Task[None] | None = None
         self._retriever: Retriever | None = None
@@ -84,28 +89,28 @@ class AnswerParts:
         return self._retriever
 
 
-async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts) -> Answered:
+async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, cache: CallCache) -> Answered:
     """Never raises for a question: what goes wrong is said in the answer's `error`."""
     started = parts.clock()
     parts.start()
     blank = Answer(query_id(key, value), "")
-    only_chunks = False
+    only_chunks, entry = False, None
     try:
         query = read_query(key, value)
         blank, only_chunks = replace(blank, question=query.question), query.strategy == "retrieve"
         async with asyncio.timeout(parts.settings.answer_timeout_ms / 1000):
-            answer = await _answer(query, parts)
+            answer, entry = await _answer(query, parts, cache)
     except TimeoutError:
         answer = replace(blank, error=f"no answer within {parts.settings.answer_timeout_ms} ms (answer_timeout_ms)")
     except RagError as error:
         answer = replace(blank, error=str(error))
     took_ms = round((parts.clock() - started) * 1000)
-    return Answered(
-        replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms), only_chunks
-    )
+    answer = replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms)
+    return Answered(answer, only_chunks, entry)
 
 
-async def _answer(query: Query, parts: AnswerParts) -> Answer:
+async def _answer(query: Query, parts: AnswerParts, cache: CallCache) -> tuple[Answer, tuple[bytes, bytes] | None]:
+    """The answer, and what the cache is to keep of it."""
     wanted_filter = None if query.filter is None else Filter(query.filter)
     await parts.view.wait_ready(parts.settings.ready_timeout_ms)
     if query.fresh_after:
@@ -115,11 +120,11 @@ async def _answer(query: Query, parts: AnswerParts) -> Answer:
     hits = parts.retriever().retrieve(Wanted(query.question, vector, k, wanted_filter, query.tenant))
     found = Answer(query.id, query.question, documents_used=len(hits), index_position=parts.view.positions())
     if query.strategy == "retrieve":
-        return replace(found, sources=tuple(hits), no_answer=not hits)
+        return replace(found, sources=tuple(hits), no_answer=not hits), None
     if not hits:
-        return replace(found, no_answer=True)
-    completion = await parts.llm.complete(Prompt.of(query.question, hits), query.model)
-    return _with_completion(found, completion, hits, query)
+        return replace(found, no_answer=True), None
+    paid = await parts.completions.complete(Prompt.of(query.question, hits), query.model, cache)
+    return _with_completion(found, paid.completion, hits, query), paid.entry
 
 
 def _with_completion(found: Answer, completion: Completion, hits: list[Hit], query: Query) -> Answer:

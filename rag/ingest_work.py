@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from .call_cache import CallCache, cache_key
 from .diff import Diff, Held, diff
 from .document import Chunk, Document, chunk_ids, digest
 from .embedder import Embedder
 from .embedding_batches import EmbeddingBatches
-from .embedding_cache import EmbeddingCache, cache_key
 from .errors import MessageError, ParseError
 from .messages import Status, document_id, read_document
 from .parse_job import ParseJob, Part
@@ -74,7 +74,7 @@ class IngestParts:
 
 
 async def prepare(
-    key: bytes | None, value: bytes | None, held: Held | None, cache: EmbeddingCache, parts: IngestParts
+    key: bytes | None, value: bytes | None, held: Held | None, cache: CallCache, parts: IngestParts
 ) -> Prepared:
     """Raises MessageError, ParseError, EmbeddingError; then the held version stays."""
     started = parts.clock()
@@ -154,7 +154,7 @@ def _chunks(document: Document, texts: Sequence[str], found: dict[str, object]) 
 
 
 async def _with_vectors(
-    changes: Diff, model: str, cache: EmbeddingCache, parts: IngestParts
+    changes: Diff, model: str, cache: CallCache, parts: IngestParts
 ) -> tuple[list[tuple[bytes, bytes | None]], list[tuple[bytes, bytes]]]:
     """The records of the upserts, and the cache entries of the texts that had to be embedded."""
     dtype = parts.settings.vector_type

@@ -82,5 +82,7 @@ class AnswerSettings:
     """How long it waits for the position it asked for (`fresh_after`)."""
     answer_timeout_ms: int = 120_000
     """For everything together."""
+    cache_entries_max: int = 10_000
+    """What the model said, kept by what it was asked (prompt, chunks, configuration), per task."""
     concurrency_max: int = 16
     pending_rows_max: int = 256

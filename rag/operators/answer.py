@@ -19,7 +19,9 @@ from ...topics.broker import Broker
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit
 from ..answer_work import Answered, AnswerParts, answered
+from ..call_cache import CallCache
 from ..document import Answer as AnswerValue
+from ..locked_state import LockedState
 from ..messages import query_id, write_answer
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import AnswerSettings
@@ -57,9 +59,12 @@ class Answer:
 
 
 class AnswerRun(AsyncOperator):
-    """The operator of one task. Keeps nothing: a question whose answer was not committed is answered again."""
+    """The operator of one task. State: what the model said, by what it was asked."""
 
     def __init__(self, settings: AnswerSettings, shared: Shared[AnswerParts]) -> None:
+        completions = LockedState("completions")  # read by calls, in the event loop
+        self.states = (completions,)
+        self._cache = CallCache(completions, settings.cache_entries_max)
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
         self._shared = shared
@@ -81,7 +86,7 @@ class AnswerRun(AsyncOperator):
 
     async def _answer(self, key: bytes | None, value: bytes | None) -> Answered:
         self._shared.note_loop()
-        return await answered(key, value, self._parts)
+        return await answered(key, value, self._parts, self._cache)
 
     def complete(self, call: Call, outcome: object | BaseException) -> Sequence[Emit]:
         key, value = key_and_value(call.row)
@@ -90,6 +95,8 @@ class AnswerRun(AsyncOperator):
         if not isinstance(outcome, Answered):
             failed = AnswerValue(query_id(key, value), "", error=f"{type(outcome).__name__}: {outcome}")
             outcome = Answered(failed)
+        if outcome.entry is not None:
+            self._cache.put(*outcome.entry)
         answer = outcome.answer
         self.context.count("questions_failed" if answer.error else "questions_answered", 1)
         output = RETRIEVALS if outcome.retrieval_only else ANSWERS

@@ -22,8 +22,8 @@ from ...state.key_value import KeyValueState
 from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit
+from ..call_cache import CallCache
 from ..diff import Held
-from ..embedding_cache import EmbeddingCache
 from ..errors import RagError
 from ..ingest_work import IngestParts, Prepared, prepare, version_of
 from ..locked_state import LockedState
@@ -75,7 +75,7 @@ class IngestRun(AsyncOperator):
         self._documents = KeyValueState("documents")
         embeddings = LockedState("embeddings")  # read by calls, in the event loop
         self.states = (self._documents, embeddings)
-        self._cache = EmbeddingCache(embeddings, settings.cache_entries_max)
+        self._cache = CallCache(embeddings, settings.cache_entries_max)
         self._shared = shared
         self._under_way: Counter[bytes] = Counter()
         self._expected: dict[bytes, Held | None] = {}

@@ -111,6 +111,19 @@ async def test_an_answer_quotes_its_source(world: World) -> None:
     assert answer["strategy"] == {"rounds": 1, "documents_used": 3}
 
 
+async def test_a_committed_answer_is_not_paid_for_again(world: World) -> None:
+    """A replay, or the same question while its chunks are the same, costs no tokens; a changed chunk does."""
+    await world.put("lamp.md", LAMP)
+    first, again = [await world.ask("Where is the reading lamp made?") for _ in range(2)]
+    world.answers.crash()
+    replayed = await world.ask("Where is the reading lamp made?")
+    assert first["answer"] == again["answer"] == replayed["answer"]
+    assert first["tokens"]["prompt"] > 0
+    assert again["tokens"] == replayed["tokens"] == {"prompt": 0, "completion": 0}
+    await world.put("lamp.md", LAMP.replace("40 euros", "50 euros"))
+    assert (await world.ask("Where is the reading lamp made?"))["tokens"]["prompt"] > 0
+
+
 async def test_an_edited_document_changes_the_answer(world: World) -> None:
     await world.put("lamp.md", LAMP)
     status = await world.put("lamp.md", LAMP.replace("Jena", "Turin"))

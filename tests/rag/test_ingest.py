@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millstream.rag.call_cache import CallCache, cache_key
 from millstream.rag.document import Document
 from millstream.rag.embedding_batches import EmbeddingBatches
-from millstream.rag.embedding_cache import EmbeddingCache, cache_key
 from millstream.rag.errors import EmbeddingError, PartError
 from millstream.rag.messages import write_document
 from millstream.rag.operators.ingest import STATUS, UPDATES, Ingest
@@ -242,7 +242,7 @@ async def test_missing_weights_stop_the_task_and_not_each_document() -> None:
 
 def test_the_cache_forgets_the_oldest() -> None:
     state = KeyValueState("embeddings")
-    cache = EmbeddingCache(state, 3)
+    cache = CallCache(state, 3)
     keys = [cache_key("m", str(n)) for n in range(5)]
     for key in [*keys, keys[-1]]:
         cache.put(key, b"vector of " + key)

@@ -1,6 +1,7 @@
-"""Vectors by the hash of their text and the embedder's fingerprint, in durable state: a replay does not pay twice.
+"""What paid calls gave, by the hash of all it depends on, in durable state and the same commit as what was made of it: who
+asks the same again, in a replay or a second question, does not pay twice.
 
-    "v" + hash         -> place (u64), vector bytes
+    "v" + hash         -> place (u64), the result's bytes
     "p" + place (u64)  -> hash
     "next"             -> the next place (u64)
 
@@ -21,10 +22,11 @@ _PLACE_BYTES: Final = 8
 
 
 def cache_key(model: str, text: str) -> bytes:
+    """`model`: whom was asked and how, its fingerprint; `text`: what."""
     return bytes.fromhex(digest(model, text, hex_digits=40))
 
 
-class EmbeddingCache:
+class CallCache:
     """Over one `KeyValueState`."""
 
     def __init__(self, state: KeyValueState, entries_max: int) -> None:
@@ -32,16 +34,16 @@ class EmbeddingCache:
         self._entries_max = entries_max
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Vector bytes, as they were put."""
+        """Results' bytes, as they were put; None where there is none."""
         found = self._state.get_many([b"v" + key for key in keys])
         return [None if value is None else value[_PLACE_BYTES:] for value in found]
 
-    def put(self, key: bytes, vector: bytes) -> None:
+    def put(self, key: bytes, result: bytes) -> None:
         """A key that is there keeps its place in the queue."""
         if self._entries_max < 1 or self._state.get(b"v" + key) is not None:
             return
         place = int.from_bytes(self._state.get(_NEXT) or b"")
-        self._state.put(b"v" + key, _place(place) + vector)
+        self._state.put(b"v" + key, _place(place) + result)
         self._state.put(b"p" + _place(place), key)
         self._state.put(_NEXT, _place(place + 1))
         if place >= self._entries_max:

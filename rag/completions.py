@@ -1,0 +1,66 @@
+"""Asking a language model once for one prompt: what it said is cached (`call_cache.py`), and who asks while it is being asked waits.
+
+The key holds the prompt with its wording's version, the model's configuration, and the model the query named. Chunks are part of the
+prompt, so a changed document makes another key. Errors are not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import orjson
+
+from .call_cache import CallCache, cache_key
+from .document import Tokens
+from .llm import LLM, Completion
+from .prompt import VERSION, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A completion, and the cache's entry to be written: None where it was found there."""
+
+    completion: Completion
+    entry: tuple[bytes, bytes] | None = None
+
+
+class Completions:
+    """Of one process: `llm` behind calls that are shared while they are under way."""
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        self._under_way: dict[bytes, asyncio.Future[Completion]] = {}
+
+    async def complete(self, prompt: Prompt, model: str | None, cache: CallCache) -> Paid:
+        """What is found has cost no tokens. Raises what the model raises; then the next who asks is the first again."""
+        key = completion_key(self._llm, prompt, model)
+        (found,) = cache.get_many([key])
+        if found is not None:
+            return Paid(replace(completion_of(found), tokens=Tokens()))
+        while (shared := self._under_way.get(key)) is not None:
+            await asyncio.wait([shared])
+            if not shared.cancelled():  # else whoever asked has gone, and the next asks
+                return Paid(replace(shared.result(), tokens=Tokens()))
+        self._under_way[key] = asked = asyncio.ensure_future(self._llm.complete(prompt, model))
+        try:
+            completion = await asked
+        finally:
+            if self._under_way.get(key) is asked:
+                del self._under_way[key]
+        return Paid(completion, (key, completion_bytes(completion)))
+
+
+def completion_key(llm: LLM, prompt: Prompt, model: str | None) -> bytes:
+    asked = orjson.dumps([prompt.question, [[one.uri, one.text] for one in prompt.passages]])
+    return cache_key(f"{llm.fingerprint()} {model or ''} prompt/{VERSION}", asked.decode())
+
+
+def completion_bytes(completion: Completion) -> bytes:
+    tokens = [completion.tokens.prompt, completion.tokens.completion]
+    return orjson.dumps([completion.text, completion.cited, tokens, completion.model])
+
+
+def completion_of(stored: bytes) -> Completion:
+    text, cited, (asked, given), model = orjson.loads(stored)
+    return Completion(text, tuple(cited), Tokens(asked, given), model)
