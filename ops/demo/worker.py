@@ -44,6 +44,7 @@ class WorkerOrder:
                 "state_dir": Path(self.state_dir),
                 "http_port": self.http_port,
                 "kafka.session.timeout.ms": str(self.session_timeout_ms),
+                "leave_on_stop": True,  # the demo ends with its group removed
             },
             environment=None if self.reads_environment else {},
         )
