@@ -74,6 +74,8 @@ class Pipeline:
                 self._passed_on[node.name] = _lowered(reached, operator.delay_ms)
             elif isinstance(node, Source):
                 self._passed_on[node.name] = watermark
+            elif isinstance(node, Repartition):
+                self._passed_on[node.name] = self._input_watermark(node)
 
     # -- rows
 

@@ -93,6 +93,10 @@ class Standbys:
         copies = sorted(self._copies.items())
         return tuple(StandbyStatistics(shard, copy.records_behind, copy.position) for shard, copy in copies)
 
+    def positions(self) -> dict[int, int]:
+        """By shard how far its copy is, what is not written yet included: it is before anybody else opens the databases."""
+        return {shard: copy.position for shard, copy in self._copies.items() if copy.tails}
+
     async def keep(self, shards: frozenset[int]) -> None:
         """Exactly these from now on. When it returns, the others are closed, and their owner may open them. Raises StateError."""
         async with self._round:

@@ -235,7 +235,9 @@ class Worker:
     def _positions(self) -> dict[int, int]:
         """How far our copy of each shard's state is: in memory where it is open, else on disk."""
         on_disk = self._around.positions if self._around is not None else {}
-        return on_disk | {number: runtime.position for number, runtime in self._runtimes.items() if runtime.position}
+        copied = self._membership.standbys.positions() if self._membership.standbys is not None else {}
+        worked = {number: runtime.position for number, runtime in self._runtimes.items() if runtime.position}
+        return {**on_disk, **copied, **worked}
 
     def _is_free(self, shard: int) -> bool:
         """Whether nothing of the shard is open here."""

@@ -77,7 +77,8 @@ def _expected() -> tuple[list[Any], list[Any]]:
     """Every index update and every status, version by version."""
     held: dict[str, list[str]] = {}
     embedded: dict[str, set[str]] = {}
-    updates, statuses = [], []
+    updates: list[Any] = []
+    statuses: list[Any] = []
     for version in VERSIONS:
         name, to = version["name"], version["to"]
         before = held.get(name, [])

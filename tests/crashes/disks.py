@@ -7,7 +7,7 @@ the next process goes on from the copy.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,13 @@ class MemoryDisk:
 
     def crash(self) -> None:
         """Written is written: nothing in memory is ever half done."""
+
+    def entries(self) -> Iterator[tuple[str, str, dict[bytes, bytes | None]]]:
+        """By task and store."""
+        for task in self._databases.tasks():
+            database = self._databases.open(task)
+            for store in database.store_names():
+                yield task, store, dict(pair for chunk in database.store(store).scan() for pair in chunk.pairs())
 
 
 class RocksDisk:

@@ -53,7 +53,7 @@ def wrong_runs(case: Case, scenario: Scenario, faulties: Iterable[Faulty], *, mu
     said = []
     for faulty in faulties:
         world = run(case, scenario, faulty)
-        told = case.judge(world.outputs())
+        told = world.judged()
         if must_crash and not any(process.dead for process in world.processes):
             told.append("nobody was killed: the run differs from the one that was enumerated")
         if told:

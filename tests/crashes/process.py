@@ -85,9 +85,16 @@ class Process:
     """See the top of the file. `killed_at`, `frozen_at`: which of its points, counted from 0."""
 
     def __init__(
-        self, name: str, connection: Connection, disk: Disk, killed_at: int | None = None, frozen_at: int | None = None
+        self,
+        name: str,
+        machine: str,
+        connection: Connection,
+        disk: Disk,
+        killed_at: int | None = None,
+        frozen_at: int | None = None,
     ) -> None:
         self.name = name
+        self.machine = machine
         self.connection = connection
         self.disk = disk
         self.killed_at = killed_at

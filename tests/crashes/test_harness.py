@@ -30,6 +30,8 @@ def test_every_operator_and_reducer_is_in_a_pipeline_that_is_crashed() -> None:
     steps = [node.step for case in CASES for node in case.app().graph if isinstance(node, Work)]
     reducers = {reducer.name for step in steps for _, reducer in getattr(step, "aggregates", ())}
     assert _names("workers/operators") - {step.kind for step in steps} == set()
+    # `answer` keeps nothing of its own: what it answers is a reading of the index at some moment (tests/rag).
+    assert _names("rag/operators") - {step.kind for step in steps} == {"answer"}
     assert _names("workers/reducers") - reducers == set()
 
 
@@ -64,7 +66,7 @@ def test_nothing_of_a_killed_process_reaches_the_broker_or_the_disk() -> None:
     async def die() -> None:
         broker = MemoryBroker(clock=LoopClock())
         await broker.create_topics([TopicSpec("a", 1)])
-        process = Process("one", Connection(broker), MemoryDisk())
+        process = Process("one", "one", Connection(broker), MemoryDisk())
         database = process.databases.open("task/0")
         producer = process.connection.producer(transactional_id="t")
         await producer.start()

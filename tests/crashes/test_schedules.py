@@ -13,7 +13,7 @@ from millstream.topics.memory.faults import Request, When
 from tests.crashes.case import Case
 from tests.crashes.enumeration import SEED, different, how_many, sampled, wrong_runs
 from tests.crashes.pipelines import CASES
-from tests.crashes.world import Faulty, bounded, run, shared, stopped
+from tests.crashes.world import Faulty, bounded, run, shared, stopped, warm
 
 LOST: list[Request] = ["init_producer", "produce", "send_offsets", "commit", "offset_fetch", "list_offsets"]
 WHEN: list[When] = ["before", "after"]
@@ -35,13 +35,14 @@ def test_a_random_schedule_gives_the_same_outputs(number: int, tmp_path: Path) -
     """As it was drawn: `MILLSTREAM_CRASH_SEED=<seed>` draws it again."""
     drawn = random.Random(f"{SEED} {number}")
     case = drawn.choice(CASES)
-    scenario = drawn.choice([bounded, stopped, shared])
+    scenario = drawn.choice([bounded, stopped, shared, shared, warm])
     kills = {process: drawn.randrange(POINTS_MAX) for process in range(4) if drawn.random() < 0.6}
     settings = {
         "commit_interval": f"{drawn.choice([1, 5, 30, 100])}ms",
         "checkpoint_interval_ms": drawn.choice([1, 40, 10_000]),
         "poll_records_max": drawn.choice([1, 3, 8, 100]),
         "watermark_interval_ms": drawn.choice([1, 100, 1_000]),
+        "standby_replicas": drawn.choice([0, 0, 1]),
     }
     faulty = Faulty(
         kills=kills,

@@ -7,7 +7,7 @@ import pytest
 from tests.crashes.case import Case
 from tests.crashes.enumeration import killed_once, sampled, wrong_runs
 from tests.crashes.pipelines import BY_NAME, CASES
-from tests.crashes.world import Faulty, run, shared, zombie
+from tests.crashes.world import Faulty, run, shared, warm, zombie
 
 
 @pytest.mark.parametrize("process", [0, 1], ids=["the first", "the one that joins"])
@@ -30,3 +30,13 @@ def test_a_zombie_that_wakes_up_is_fenced_and_adds_nothing(name: str) -> None:
     at_work = [at for at, point in enumerate(points) if " of shard " in point.what and point.nth <= 3]
     runs = (Faulty(freezes={0: at}) for at in sampled(at_work, 16, name))
     assert wrong_runs(case, zombie, runs, must_crash=False) == []
+
+
+@pytest.mark.parametrize("process", [0, 1])
+@pytest.mark.parametrize("name", ["windows, final", "join, outer"])
+def test_a_standby_that_takes_over_has_what_was_committed_and_nothing_else(name: str, process: int) -> None:
+    """Each keeps a warm copy of the other one's state, which is where it goes on when the other is gone."""
+    faulty = Faulty(settings={"standby_replicas": 1})
+    points = [point.what for one in run(BY_NAME[name], warm, faulty).processes[:2] for point in one.points]
+    assert {"writing 0/0", "writing 0/1"} <= set(points)
+    assert killed_once(BY_NAME[name], warm, process, at_most=14, faulty=faulty) == []

@@ -37,6 +37,7 @@ def test_nor_a_kill_when_the_disk_is_lost_with_the_machine(name: str) -> None:
 
 async def elsewhere(world: World) -> None:
     """As `bounded`, the second time on another machine."""
+    await world.feed()
     process = world.process("one", until_end=True)
     await process.ended()
     if process.dead:

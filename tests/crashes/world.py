@@ -10,8 +10,11 @@ from typing import Any, cast
 
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
+from millstream.topics.control import split_control
 from millstream.topics.memory import MemoryBroker, MemorySettings
+from millstream.topics.memory.producer import columns_of
 from millstream.workers.app import outside_topics
+from millstream.workers.naming import changelog_topic
 from millstream.workers.startup import outside_specs
 from tests.crashes.case import NAME, Case, Outputs, Record
 from tests.crashes.disks import Disk, MemoryDisk, RocksDisk
@@ -20,6 +23,9 @@ from tests.crashes.virtual_time import LoopClock, run_virtually
 
 PROCESSES_MAX = 12
 """A run that needs more does not come to an end."""
+
+COPYING_S = 2.0
+"""More than a second: then a copy is written to the disk."""
 
 Scenario = Callable[["World"], Awaitable[None]]
 
@@ -49,6 +55,9 @@ class World:
             clock=LoopClock(), settings=MemorySettings(session_timeout_ms=400, rebalance_timeout_ms=400)
         )
         self.processes: list[Process] = []
+        self.wrong: list[str] = []
+        """What was seen on the way and must never be."""
+        self._offsets: dict[Partition, int] = {}
         app = case.app()
         self._read = app.plan().source_topics
         declared = outside_topics(app.graph)
@@ -56,6 +65,14 @@ class World:
         self._written = sorted({*(topic.name for topic in declared), *letters} - set(case.input))
         self._specs = {spec.name: spec for spec in outside_specs(app)}
         self._disks: dict[str, Disk] = {}
+        self.broker.faults.observe(self._watch)
+
+    def _watch(self, request: str, when: str, client: object) -> None:
+        """Committed offsets never go back."""
+        for partition, committed in self.broker._cluster.offsets_of(NAME).all().items():
+            if committed.offset < self._offsets.get(partition, 0):
+                self.wrong.append(f"{partition}: committed {committed.offset} after {self._offsets[partition]}")
+            self._offsets[partition] = committed.offset
 
     def process(self, machine: str = "one", *, until_end: bool = False) -> Process:
         """A new process, started. One machine has one disk and one place in the group."""
@@ -64,6 +81,7 @@ class World:
         number = len(self.processes)
         process = Process(
             f"{number} on {machine}",
+            machine,
             self.faulty.connection(self.broker),
             self._disk(machine),
             self.faulty.kills.get(number),
@@ -90,29 +108,54 @@ class World:
 
     # -- input and output
 
-    async def feed(self) -> None:
-        """The whole input, before anything is started."""
+    async def create_inputs(self) -> None:
         inputs = self.case.input.items()
         await self.broker.create_topics([replace(self._specs[name], partitions=len(parts)) for name, parts in inputs])
-        producer = self.broker.producer()
-        await producer.start()
+
+    async def feed(self, begin: float = 0.0, end: float = 1.0) -> None:
+        """The input, or a part of it: of each partition the records from `begin` to `end` of its length. No fault meets it."""
+        cluster = self.broker._cluster
         for topic, partitions in self.case.input.items():
             for index, records in enumerate(partitions):
-                if records:
-                    keys, values = zip(*records, strict=True)
-                    await (
-                        await producer.send(Partition(topic, index), Records(large_binary(keys), large_binary(values)))
-                    )
-        await producer.stop()
+                if part := records[round(begin * len(records)) : round(end * len(records))]:
+                    keys, values = (large_binary(column) for column in zip(*part, strict=True))
+                    cluster.log(Partition(topic, index)).append(columns_of(Records(keys, values), cluster.clock.now_ms))
+        cluster.signal.changed()
+        if begin == 0.0:
+            self.faulty.prepare(self.broker)
 
     def caught_up(self) -> bool:
-        """Whether everything that is in the app's inputs now, internal ones included, has been committed as read."""
-        cluster = self.broker._cluster
-        committed = cluster.offsets_of(NAME).all()
-        return all(
-            (committed[one].offset if one in committed else 0) >= cluster.log(one).end
+        """Whether all rows that are in the app's inputs now, internal ones included, have been committed as read.
+
+        A control record may be left: a writer that goes on repeats what it had said, and its reader may be through.
+        """
+        committed = self.broker._cluster.offsets_of(NAME).all()
+        return not any(
+            self._rows_from(one, committed[one].offset if one in committed else 0)
             for one in self._partitions(self._read)
         )
+
+    def _rows_from(self, partition: Partition, offset: int) -> int:
+        log = self.broker._cluster.log(partition)
+        return 0 if offset >= log.end else len(split_control(log.read(offset, 1_000_000, "read_committed"))[0])
+
+    def judged(self) -> list[str]:
+        """Everything that is wrong, now that it is over."""
+        behind = [] if self.caught_up() else ["the committed offsets are not at the end of the input"]
+        return [*self.wrong, *behind, *self.other_state(), *self.case.judge(self.outputs())]
+
+    def other_state(self) -> list[str]:
+        """Where the last machine's databases are not what the compacted changelogs say (those in memory)."""
+        disk = self._disks[self.processes[-1].machine]
+        if not isinstance(disk, MemoryDisk):
+            return []
+        wrong = []
+        for task, store, entries in disk.entries():
+            changelog = Partition(changelog_topic(NAME, store), int(task.partition("/")[2]))
+            log = {record.key: record.value for record in self.committed(changelog)}
+            if entries != {key: value for key, value in log.items() if value is not None}:
+                wrong.append(f"{task}: store {store} holds something else than {changelog}")
+        return wrong
 
     def group_is_empty(self) -> bool:
         """Whether the sessions of all who have gone have run out."""
@@ -140,8 +183,7 @@ def run(case: Case, scenario: Scenario, faulty: Faulty | None = None) -> World:
 
     async def whole() -> None:
         asyncio.get_running_loop().set_task_factory(cast(Any, owned_tasks))
-        await world.feed()
-        world.faulty.prepare(world.broker)
+        await world.create_inputs()
         await scenario(world)
 
     run_virtually(whole(), ignored=(Killed,))
@@ -153,6 +195,11 @@ def run(case: Case, scenario: Scenario, faulty: Faulty | None = None) -> World:
 
 async def bounded(world: World) -> None:
     """Works off what is there, and ends; started again as often as it is killed."""
+    await world.feed()
+    await work_off(world)
+
+
+async def work_off(world: World) -> None:
     while True:
         process = world.process(until_end=True)
         await process.ended()
@@ -162,41 +209,57 @@ async def bounded(world: World) -> None:
 
 async def stopped(world: World) -> None:
     """Stopped gracefully in the middle; the rest is worked off by the next process."""
+    await world.feed()
     first = world.process()
     await world.until(lambda: first.over or commits(first) >= 2)
     first.stop()
     await first.ended()
-    await bounded(world)
+    if not first.dead and not any(point.what.startswith("Drop") for point in first.points):
+        world.wrong += world.other_state()
+    await work_off(world)
 
 
 async def shared(world: World) -> None:
     """A second worker joins one that is at work, and both go on. Who is left when one is gone takes over what it had."""
+    await world.feed()
     one = world.process("one")
     await world.until(lambda: one.over or commits(one) >= 2)
     two = world.process("two")
     await world.until(lambda: (one.over and two.over) or (world.caught_up() and (two.over or joined(two))))
-    for process in (one, two):
-        process.stop()
-    for process in (one, two):
-        await process.ended()
-    await world.until(world.group_is_empty)
-    await bounded(world)
+    await stop_both(world, one, two)
+
+
+async def warm(world: World) -> None:
+    """As `shared`, but that the second half of the input comes when each has had the time to copy the other's state."""
+    await world.feed(0.0, 0.5)
+    one, two = world.process("one"), world.process("two")
+    copied = asyncio.get_running_loop().time() + COPYING_S
+    await world.until(lambda: (one.over and two.over) or asyncio.get_running_loop().time() >= copied)
+    await world.feed(0.5, 1.0)
+    await world.until(lambda: (one.over and two.over) or world.caught_up())
+    await stop_both(world, one, two)
 
 
 async def zombie(world: World) -> None:
     """The first one is paused until another has done its work, and then goes on as if nothing had happened."""
+    await world.feed()
     one = world.process("one")
     await world.until(lambda: one.over or one.frozen)
     two = world.process("two")
     await world.until(world.caught_up)
     one.thaw()
     await world.until(lambda: one.over or joined(one))
-    for process in (one, two):
+    await stop_both(world, one, two)
+
+
+async def stop_both(world: World, *processes: Process) -> None:
+    """Gracefully; then whoever comes works off the rest."""
+    for process in processes:
         process.stop()
-    for process in (one, two):
+    for process in processes:
         await process.ended()
     await world.until(world.group_is_empty)
-    await bounded(world)
+    await work_off(world)
 
 
 def commits(process: Process) -> int:

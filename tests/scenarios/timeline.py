@@ -24,18 +24,18 @@ text { font: 12px system-ui, sans-serif; fill: #1d2327 }
 .title { font-size: 15px; font-weight: 600 }
 .ground { fill: #fff } .axis { stroke: #c5ccd1 }
 .flow { fill: #0b6b8f; fill-opacity: .22; stroke: #0b6b8f; stroke-width: 1.2 }
-.kill { stroke: #b3261e; stroke-width: 1.3; fill: none }
+.kill { stroke: #b3261e; stroke-width: 1.3; fill: none } .note { stroke: #56616a; stroke-dasharray: 3 2 }
 .fault { fill: url(#hatch); stroke: #c2700a; stroke-width: .8 } .hatch { stroke: #c2700a; stroke-opacity: .55 }
 .stall { fill: #6f55a8 }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6eaed } .small { fill: #a6b1b9 }
   .ground { fill: #14191d } .axis { stroke: #3d474e }
-  .flow { fill: #62b9d8; stroke: #62b9d8 } .kill { stroke: #ff8a80 }
+  .flow { fill: #62b9d8; stroke: #62b9d8 } .kill { stroke: #ff8a80 } .note { stroke: #a6b1b9 }
   .fault { stroke: #eda64a } .hatch { stroke: #eda64a } .stall { fill: #b7a2e6 }
 }
 """
 
-INSTANT = {"kill": "kill -9", "kill, not restarted": "kill -9", "reset": "reset", "grow": "grow", "shrink": "shrink"}
+CROSSED = ("kill", "kill, not restarted", "reset")
 
 
 def timeline(titled: Sequence[tuple[str, Outcome]], title: str) -> str:
@@ -115,9 +115,10 @@ def _marks(marks: Sequence[Mark], scale: float, bottom: int) -> Iterator[str]:
             wide = max((mark.ends_s - mark.at_s) * scale, 2)
             yield f'<rect class="fault" x="{x:.1f}" y="20" width="{wide:.1f}" height="{PLOT}" fill-opacity=".5"/>\n'
         else:
-            yield f'<path class="kill" d="M{x:.1f} 26V{bottom}m-3 {20 - bottom}l6 6m0 -6l-6 6"/>\n'
-        label = f"{INSTANT.get(mark.kind, mark.kind)} {mark.detail}".strip()
-        if mark.kind not in ("kill", "reset") and x >= free:
+            cross = f"m-3 {20 - bottom}l6 6m0 -6l-6 6" if mark.kind in CROSSED else ""
+            yield f'<path class="{"kill" if cross else "note"}" d="M{x:.1f} 26V{bottom}{cross}"/>\n'
+        label = f"{mark.kind} {mark.detail}".strip()
+        if mark.kind not in CROSSED and x >= free:
             free = x + LABEL_PX_MIN * 2
             yield f'<text class="small" x="{x + 4:.1f}" y="30">{escape(label)}</text>\n'
 

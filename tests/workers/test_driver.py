@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream.topics.control import HEADER
 from millstream.workers.app import App
 from millstream.workers.batch_run import run_batch
 from millstream.workers.driver import Driver, Record
@@ -105,6 +107,24 @@ def test_a_fast_upstream_partition_makes_nothing_late_downstream() -> None:
     driver.end()
     assert results(driver.rows("sums"), "page") == [("home", start, 4, 4) for start in range(0, 100_000, 10_000)]
     assert driver.instrument.total("late_rows") == 0
+
+
+def test_a_task_that_goes_on_tells_the_watermark_it_had() -> None:
+    """And not that it has seen nothing, which a reader without a past would have to wait for."""
+    driver = Driver(sums_app(by="page", partitions=2))
+    driver.send("clicks", [click("ada", 20_000), click("bob", 20_000)])
+    driver.commit()
+    assert set(told(driver)) == {20_000}
+    driver.crash()
+    driver.send("clicks", [click("cyd", 19_000)])
+    driver.commit()
+    assert set(told(driver)) == {20_000}
+
+
+def told(driver: Driver) -> list[int]:
+    """The watermarks told in the repartition topic, partition by partition."""
+    headers = [header for record in driver.records("shop-by-page-1-repartition") for header in record.headers]
+    return [orjson.loads(value or b"")["watermark"] for name, value in headers if name == HEADER]
 
 
 def test_without_control_records_the_slow_partition_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import pytest
 from millstream.state.store import Databases
 from millstream.state.stores.memory import MemoryDatabases
 from millstream.topics.batch import Partition
-from millstream.topics.broker import TopicSpec
+from millstream.topics.broker import Broker, TopicSpec
+from millstream.topics.kafka.broker import KafkaBroker
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App
 from millstream.workers.errors import PlanError
@@ -77,12 +78,13 @@ def caught_up(broker: MemoryBroker, *workers: Worker) -> Callable[[], Awaitable[
     return so
 
 
-async def changelog_ends(broker: MemoryBroker) -> dict[int, int]:
+async def changelog_ends(broker: Broker, app: str = "app", partitions: int = PARTITIONS) -> dict[int, int]:
     """By partition."""
-    (name,) = (name for name in await broker.list_topics() if name.endswith("-changelog"))
+    topics = await broker.list_topics()
+    (name,) = (name for name in topics if name.startswith(f"{app}-") and name.endswith("-changelog"))
     reader = broker.reader()
     await reader.start()
-    ends = await reader.end_offsets([Partition(name, index) for index in range(PARTITIONS)])
+    ends = await reader.end_offsets([Partition(name, index) for index in range(partitions)])
     await reader.stop()
     return {partition.index: end for partition, end in ends.items()}
 
@@ -206,13 +208,18 @@ async def test_a_killed_workers_shards_go_to_their_copies(
         workers = {name: group.start(name) for name in ("one", "two", "three")}
         await group.all_ready(*workers.values())
 
+        broker = KafkaBroker({"bootstrap.servers": kafka})
+        await broker.start()
+
         async def copied() -> bool:
             copies = [copy for member in workers.values() for copy in member.worker.statistics().standbys]
-            return len(copies) == group.partitions and all(copy.records_behind <= 1 for copy in copies)
+            ends = await changelog_ends(broker, group.app, group.partitions)
+            return len(copies) == group.partitions and all(copy.position >= ends[copy.shard] - 1 for copy in copies)
 
         await group.produce(300)
         await group.counts(1)
         await until(copied)
+        await broker.stop()
         gone = workers.pop("three")
         (shard,) = gone.shards
         (heir,) = (

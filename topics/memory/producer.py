@@ -73,7 +73,7 @@ class MemoryProducer:
         RecordTooLargeError too where the topic's own `max.message.bytes` is smaller."""
         self._check("open" if self._id is not None else "ready")
         self._cluster.log(partition)
-        columns = _columns(records, self._cluster.clock.now_ms)
+        columns = columns_of(records, self._cluster.clock.now_ms)
         _refuse_larger(columns, self._cluster.settings.record_bytes_max, partition)
         delivered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         delivered.add_done_callback(_read)
@@ -244,7 +244,7 @@ def _refuse_larger(columns: Columns, limit: int, partition: Partition) -> None:
         )
 
 
-def _columns(records: Records, now_ms: int) -> Columns:
+def columns_of(records: Records, now_ms: int) -> Columns:
     count = len(records)
     headers: dict[int, Headers] = {}
     if records.headers is not None:

@@ -127,8 +127,18 @@ class TestSecured:
         with pytest.raises(AuthorizationError):
             await guest.producer(transactional_id=unique("id")).start()
         with pytest.raises(AuthorizationError):
-            await guest.producer().start()
+            await self.write(guest, Partition(topic, 0))
         consumer = guest.consumer(group=unique("g"), topics=[topic], assignor=Spread(), listener=Heard())
         with pytest.raises(AuthorizationError):
             await consumer.start()
         await guest.stop()
+
+    @staticmethod
+    async def write(broker: KafkaBroker, place: Partition) -> None:
+        """Who may write to some other topic (tests of this run share the users) may start a producer."""
+        producer = broker.producer()
+        try:
+            await producer.start()
+            await (await producer.send(place, records(b"x")))
+        finally:
+            await producer.stop()
