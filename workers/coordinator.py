@@ -170,6 +170,8 @@ class Coordinator:
                 raise InvariantError(f"shard {shard.number} is {shard.phase.value} without a commit under way")
             if shard.phase is Phase.AT_REST and (shard.in_transaction or shard.dirty_since_ms is not None):
                 raise InvariantError(f"shard {shard.number} is at rest with work that is not committed")
+            if shard.phase is Phase.CHECKPOINTING and shard.dirty_since_ms is not None:
+                raise InvariantError(f"shard {shard.number} writes a checkpoint with work that is not committed")
             if self.life in ALLOWED and shard.phase not in ALLOWED[self.life]:
                 raise InvariantError(f"the worker is {self.life.value}, shard {shard.number} is {shard.phase.value}")
 

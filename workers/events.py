@@ -106,23 +106,31 @@ class Prepared(ShardEvent):
     """The tasks' parts of a commit are in the outbox."""
 
     dirty: bool
+    checkpoint_due: bool = False
+    """Whether the databases are to be written after this commit: then nothing may be computed ahead of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Acknowledged(ShardEvent):
+class CommitStepDone(ShardEvent):
+    """A part of a commit has happened."""
+
+    ahead: Processed | None = None
+    """What came of the batch that was computed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged(CommitStepDone):
     """Every record sent since the last commit has been acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetsSent(ShardEvent):
+class OffsetsSent(CommitStepDone):
     """The offsets are part of the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
-class CommitDone(ShardEvent):
+class CommitDone(CommitStepDone):
     """The commit has happened."""
-
-    checkpoint_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,22 +76,30 @@ class Prepare(ShardInstruction):
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitAcknowledgements(ShardInstruction):
+class CommitStep(ShardInstruction):
+    """A part of a commit that waits for the broker; meanwhile the next batch is computed, if there is one."""
+
+    ahead: Sequence[Fetch] = ()
+    """The next batch. What it gives stays here until this commit is through, and is thrown away with it if it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitAcknowledgements(CommitStep):
     """Answered by Acknowledged, or by Failed when any record was refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class SendOffsets(ShardInstruction):
+class SendOffsets(CommitStep):
     """Exactly one call a transaction, after every acknowledgement. Answered by OffsetsSent."""
 
 
 @dataclass(frozen=True, slots=True)
-class CommitTransaction(ShardInstruction):
+class CommitTransaction(CommitStep):
     """Answered by CommitDone."""
 
 
 @dataclass(frozen=True, slots=True)
-class CommitOffsets(ShardInstruction):
+class CommitOffsets(CommitStep):
     """At-least-once: commit the offsets outside a transaction. Answered by CommitDone."""
 
 

@@ -11,6 +11,9 @@
                                                  RUNNING <-- CHECKPOINTING <-- COMMITTING <-- OFFSETS <-- ACKNOWLEDGING
                                                                                                  <-- SENDING <-- PREPARING
 
+While the broker is asked for something in a commit (ACKNOWLEDGING, OFFSETS, COMMITTING) the next batch is computed, and what
+comes of it waits for the next transaction (docs/decisions/0018-the-next-batch-while-a-commit-waits.md).
+
 A shard is one partition number: the tasks of all sub-topologies for it, one transactional producer. Only one instruction is
 under way at a time. A halt (rebalance, stop) lets the open work come to its commit and then leaves the shard AT_REST, with
 everything open. Nothing of it is lost if it is ours again before it can have been another's: then it is resumed, else taken
@@ -84,6 +87,10 @@ class Shard:
     dirty_since_ms: int | None = None
     in_transaction: bool = False
     committing: bool = False
+    checkpoint_due: bool = False
+    """Whether the commit under way ends in a checkpoint, for which the state must hold nothing else."""
+    ahead_since_ms: int | None = None
+    """Since when there is work of the next commit in the state, while the last one is under way."""
     finished: bool = False
     full: bool = False
     calls_ended: bool = False
@@ -195,12 +202,8 @@ class Shard:
                 return self._sent()
             case ev.Prepared():
                 return self._prepared(event)
-            case ev.Acknowledged():
-                return self._acknowledged()
-            case ev.OffsetsSent():
-                return self._go(Phase.COMMITTING, do.CommitTransaction(number, epoch))
-            case ev.CommitDone():
-                return self._committed(event)
+            case ev.CommitStepDone():
+                return self._commit_went_on(event)
             case ev.Dropped():
                 return self._dropped()
         raise InvariantError(f"shard {number}: no rule for {type(event).__name__}")
@@ -243,10 +246,13 @@ class Shard:
         return self.halting or self.finished or waited >= self.rules.commit_interval_ms
 
     def _processed(self, event: ev.Processed) -> do.ShardInstruction | None:
-        self.finished, self.full = event.finished, event.full
+        self._computed(event)
         if event.dirty and self.dirty_since_ms is None:
             self.dirty_since_ms = self.now_ms
         return self._send() if event.sends else self._run()
+
+    def _computed(self, event: ev.Processed) -> None:
+        self.finished, self.full = event.finished, event.full
 
     def _send(self) -> do.ShardInstruction:
         begin = self.rules.exactly_once and not self.in_transaction
@@ -255,25 +261,42 @@ class Shard:
 
     def _sent(self) -> do.ShardInstruction | None:
         if self.committing:
-            return self._go(Phase.ACKNOWLEDGING, do.AwaitAcknowledgements(self.number, self.epoch))
+            return self._commit_step(Phase.ACKNOWLEDGING, do.AwaitAcknowledgements)
         return self._run()
 
     def _prepared(self, event: ev.Prepared) -> do.ShardInstruction | None:
         if not event.dirty:
             self.committing, self.dirty_since_ms = False, None
             return self._run()
+        self.checkpoint_due = event.checkpoint_due
         return self._send()
 
-    def _acknowledged(self) -> do.ShardInstruction:
+    def _commit_went_on(self, event: ev.CommitStepDone) -> do.ShardInstruction | None:
+        if event.ahead is not None:
+            self._computed(event.ahead)
+            if event.ahead.dirty and self.ahead_since_ms is None:
+                self.ahead_since_ms = self.now_ms
+        if isinstance(event, ev.CommitDone):
+            return self._committed()
+        if isinstance(event, ev.OffsetsSent):
+            return self._commit_step(Phase.COMMITTING, do.CommitTransaction)
         if self.rules.exactly_once:
-            return self._go(Phase.OFFSETS, do.SendOffsets(self.number, self.epoch))
-        return self._go(Phase.COMMITTING, do.CommitOffsets(self.number, self.epoch))
+            return self._commit_step(Phase.OFFSETS, do.SendOffsets)
+        return self._commit_step(Phase.COMMITTING, do.CommitOffsets)
 
-    def _committed(self, event: ev.CommitDone) -> do.ShardInstruction | None:
+    def _commit_step(self, phase: Phase, step: type[do.CommitStep]) -> do.ShardInstruction:
+        """With the next batch, if there is one and it may be computed."""
+        given: tuple[Fetch, ...] = ()
+        if not self.checkpoint_due:
+            given, self.fetches = tuple(self.fetches), []
+        return self._go(phase, step(self.number, self.epoch, given))
+
+    def _committed(self) -> do.ShardInstruction | None:
         self.in_transaction = self.committing = False
-        self.dirty_since_ms = None
+        self.dirty_since_ms, self.ahead_since_ms = self.ahead_since_ms, None
         self.failures = 0
-        if event.checkpoint_due:
+        if self.checkpoint_due:
+            self.checkpoint_due = False
             return self._go(Phase.CHECKPOINTING, do.WriteCheckpoint(self.number, self.epoch))
         return self._run()
 
@@ -303,7 +326,8 @@ class Shard:
     def _reset(self) -> None:
         self.epoch += 1
         self.halting = self.in_transaction = self.committing = self.finished = self.full = self.calls_ended = False
-        self.dirty_since_ms = None
+        self.checkpoint_due = False
+        self.dirty_since_ms = self.ahead_since_ms = None
         self.fetches = []
         self.after_drop = Phase.FENCING
 

@@ -83,7 +83,7 @@ class ShardRuntime:
                 self._resume()
                 return ev.Resumed(number, epoch)
             case do.Process():
-                return await self._process(instruction)
+                return await self._process(instruction.fetches, epoch)
             case do.SendOutbox():
                 await self._send(instruction.begin)
                 return ev.Sent(number, epoch)
@@ -102,19 +102,17 @@ class ShardRuntime:
         match instruction:
             case do.Prepare():
                 self.commit_begun_s = monotonic_s()
-                return ev.Prepared(number, epoch, await self._in_thread(self._prepare))
+                return ev.Prepared(number, epoch, await self._in_thread(self._prepare), self._checkpoint_comes())
             case do.AwaitAcknowledgements():
-                await self._await_acknowledgements()
-                return ev.Acknowledged(number, epoch)
+                ahead = await self._meanwhile(instruction, self._await_acknowledgements())
+                return ev.Acknowledged(number, epoch, ahead)
             case do.SendOffsets():
-                await self._open_producer().send_offsets(self.around.settings.name, dict(self.preparing))
-                return ev.OffsetsSent(number, epoch)
+                sent = self._open_producer().send_offsets(self.around.settings.name, dict(self.preparing))
+                return ev.OffsetsSent(number, epoch, await self._meanwhile(instruction, sent))
             case do.CommitTransaction():
-                await self._timed("commit", self._open_producer().commit())
-                return ev.CommitDone(number, epoch, self._commit_done())
+                return await self._commit(instruction, self._open_producer().commit())
             case do.CommitOffsets():
-                await self._timed("commit", self.around.consumer.commit(dict(self.preparing)))
-                return ev.CommitDone(number, epoch, self._commit_done())
+                return await self._commit(instruction, self.around.consumer.commit(dict(self.preparing)))
             case do.WriteCheckpoint():
                 await self._in_thread(self._write_checkpoint)
                 return ev.CheckpointWritten(number, epoch)
@@ -161,15 +159,15 @@ class ShardRuntime:
 
     # -- working
 
-    async def _process(self, instruction: do.Process) -> ev.Processed:
+    async def _process(self, fetches: Sequence[Fetch], epoch: int) -> ev.Processed:
         outcomes, self.outcomes = self.outcomes, []
         now_ms = wall_ms()
-        await self._in_thread(lambda: self._work(instruction.fetches, outcomes, now_ms))
-        self._start_calls(instruction.epoch)
+        await self._in_thread(lambda: self._work(fetches, outcomes, now_ms))
+        self._start_calls(epoch)
         tasks = list(self.tasks.values())
         return ev.Processed(
             self.number,
-            instruction.epoch,
+            epoch,
             len(self.outbox.waiting),
             dirty=any(task.needs_commit() for task in tasks) or bool(self.outbox.waiting),
             finished=self.around.ends is not None and all(_worked_off(task) for task in tasks),
@@ -233,14 +231,40 @@ class ShardRuntime:
         ends = await self._timed("acknowledge", self.outbox.acknowledged())
         self.changelog_ends |= {store: by_partition[self.number] for store, by_partition in ends.items()}
 
-    def _commit_done(self) -> bool:
-        """Whether it is time for a checkpoint."""
+    def _checkpoint_comes(self) -> bool:
+        """Whether it will be time for a checkpoint when this commit is through."""
+        now_ms = wall_ms()
+        return self.checkpoints.committed(now_ms, self.prepared_bytes).due(now_ms)
+
+    async def _commit(self, step: do.CommitStep, asked: Awaitable[None]) -> ev.CommitDone:
+        ahead = await self._meanwhile(step, self._timed("commit", asked))
         took_s = monotonic_s() - self.commit_begun_s
         self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
-        now_ms = wall_ms()
-        self.checkpoints = self.checkpoints.committed(now_ms, self.prepared_bytes)
-        return self.checkpoints.due(now_ms)
+        self.checkpoints = self.checkpoints.committed(wall_ms(), self.prepared_bytes)
+        return ev.CommitDone(self.number, step.epoch, ahead)
+
+    async def _meanwhile(self, step: do.CommitStep, asked: Awaitable[None]) -> ev.Processed | None:
+        """What the broker is asked for, and beside it the next batch. Raises what either raises, the broker's before the other's.
+
+        The batch changes states and the outbox, which the commit has taken its part of already: nothing of it is in this
+        transaction.
+        """
+        if not step.ahead:
+            await asked
+            return None
+        answer = asyncio.ensure_future(asked)
+        try:
+            worked = await self._process(step.ahead, step.epoch)
+        except asyncio.CancelledError:
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+            raise
+        except Exception:
+            await answer
+            raise
+        await answer
+        return worked
 
     def _write_checkpoint(self) -> None:
         for task in self.tasks.values():

@@ -36,6 +36,10 @@ NOT_POINTS = frozenset({"fetch"})
 READS = frozenset({"the request metadata", "the request list_offsets", "the request offset_fetch"})
 
 
+WITH_NEXT_BATCH = ", the next batch beside it"
+"""What is added to a step of a commit."""
+
+
 class Killed(BaseException):
     """The process is gone at this point. Not an `Exception`: nobody may handle it."""
 
@@ -205,6 +209,8 @@ class CrashingWorker(Worker):
 
     async def _answer(self, instruction: do.ShardInstruction) -> ev.ShardEvent:
         what = f"{type(instruction).__name__} of shard {instruction.shard}"
+        if isinstance(instruction, do.CommitStep) and instruction.ahead:
+            what += WITH_NEXT_BATCH
         self.process.reached(what, "before")
         await self.process.running.wait()
         event = await self.performed(instruction)

@@ -13,9 +13,10 @@ from millstream.topics.broker import TopicSpec
 from millstream.topics.errors import AmbiguousError, BrokerUnavailableError
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.graph import Work
+from tests.crashes.case import Case
 from tests.crashes.disks import MemoryDisk
 from tests.crashes.pipelines import BY_NAME, CASES
-from tests.crashes.process import Connection, Killed, Process
+from tests.crashes.process import WITH_NEXT_BATCH, Connection, Killed, Process
 from tests.crashes.virtual_time import LoopClock, run_virtually
 from tests.crashes.world import Faulty, Scenario, bounded, run, shared
 from tests.shape.tree import ROOT
@@ -33,6 +34,13 @@ def test_every_operator_and_reducer_is_in_a_pipeline_that_is_crashed() -> None:
     # `answer` keeps nothing of its own: what it answers is a reading of the index at some moment (tests/rag).
     assert _names("rag/operators") - {step.kind for step in steps} == {"answer"}
     assert _names("workers/reducers") - reducers == set()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_batches_are_computed_while_commits_are_under_way(case: Case) -> None:
+    """So that a crash at every point of a run is also one at every point of that."""
+    points = [point.what for point in run(case, bounded).processes[0].points]
+    assert any(what.endswith(WITH_NEXT_BATCH) for what in points)
 
 
 @pytest.mark.parametrize("scenario", [bounded, shared])

@@ -18,6 +18,14 @@ def fetch(shard: int, rows: int = 1) -> Fetch:
     return Fetch(Partition("in", shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
 
 
+COMMIT_STEPS: dict[type[do.CommitStep], type[ev.CommitStepDone]] = {
+    do.AwaitAcknowledgements: ev.Acknowledged,
+    do.SendOffsets: ev.OffsetsSent,
+    do.CommitTransaction: ev.CommitDone,
+    do.CommitOffsets: ev.CommitDone,
+}
+
+
 class World:
     """Performs instructions as a shell would: one at a time a shard, each answered by one event."""
 
@@ -27,6 +35,8 @@ class World:
         self.performed: list[str] = []
         self.said: list[str] = []
         self.dirty: set[int] = set()
+        self.without_checkpoint: set[int] = set()
+        """Shards whose commits are followed by none."""
 
     def tell(self, *events: object) -> None:
         for event in events:
@@ -57,18 +67,21 @@ class World:
                     self.dirty.add(shard)
                 return ev.Processed(shard, epoch, sends=len(instruction.fetches), dirty=shard in self.dirty)
             case do.Prepare():
-                return ev.Prepared(shard, epoch, dirty=shard in self.dirty)
-            case do.CommitTransaction() | do.CommitOffsets():
+                prepared = ev.Prepared(shard, epoch, shard in self.dirty, shard not in self.without_checkpoint)
                 self.dirty.discard(shard)
-                return ev.CommitDone(shard, epoch, checkpoint_due=True)
+                return prepared
+            case do.CommitStep() if instruction.ahead:
+                self.dirty.add(shard)
+                worked = ev.Processed(shard, epoch, sends=len(instruction.ahead), dirty=True)
+                return COMMIT_STEPS[type(instruction)](shard, epoch, worked)
+            case do.CommitStep():
+                return COMMIT_STEPS[type(instruction)](shard, epoch)
         simple = {
             do.StartProducer: ev.ProducerReady,
             do.ReadPositions: ev.Positioned,
             do.Restore: ev.Restored,
             do.Resume: ev.Resumed,
             do.SendOutbox: ev.Sent,
-            do.AwaitAcknowledgements: ev.Acknowledged,
-            do.SendOffsets: ev.OffsetsSent,
             do.WriteCheckpoint: ev.CheckpointWritten,
             do.Drop: ev.Dropped,
             do.Close: ev.Dropped,

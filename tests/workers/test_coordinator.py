@@ -12,7 +12,7 @@ from millstream.workers import events as ev
 from millstream.workers import instructions as do
 from millstream.workers.coordinator import Life
 from millstream.workers.errors import InvariantError
-from millstream.workers.shard import Phase
+from millstream.workers.shard import Phase, ShardRules
 from tests.workers.machine import RULES, World, fetch, working
 
 
@@ -76,6 +76,74 @@ def test_at_least_once_commits_offsets_after_the_acknowledgements() -> None:
     assert world.performed.index("AwaitAcknowledgements") < world.performed.index("CommitOffsets")
     assert "SendOffsets" not in world.performed
     assert "CommitTransaction" not in world.performed
+
+
+# -- the next batch, while a commit waits for the broker
+
+
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_the_next_batch_is_computed_while_a_commit_waits_and_sent_after_it(exactly_once: bool) -> None:
+    world = acknowledging(replace(RULES, exactly_once=exactly_once))
+    world.tell(ev.Fetched([fetch(0, rows=7)]))
+    world.answer(0)
+    step = world.under_way[0]
+    assert isinstance(step, do.CommitStep)
+    assert [len(given) for given in step.ahead] == [7]
+    world.performed.clear()
+    world.tell(ev.Tick(1_200))
+    world.settle()
+    assert "SendOutbox" not in world.performed[: world.performed.index("Process")], "not before the commit is through"
+    world.tell(ev.Tick(1_300))
+    world.settle()
+    assert world.performed.count(type(step).__name__) == 2, "it has a commit of its own, an interval after it was begun"
+
+
+def test_nothing_is_computed_ahead_of_a_commit_that_ends_in_a_checkpoint() -> None:
+    """The database gets the state as it is then: it must be the committed one."""
+    world = acknowledging(checkpoint=True)
+    world.tell(ev.Fetched([fetch(0)]))
+    while isinstance(step := world.under_way[0], do.CommitStep):
+        assert not step.ahead
+        world.answer(0)
+    assert isinstance(step, do.WriteCheckpoint)
+    world.answer(0)
+    assert isinstance(world.under_way[0], do.Process)
+    assert world.under_way[0].fetches
+
+
+def test_what_was_computed_ahead_of_a_commit_that_fails_is_thrown_away_with_it() -> None:
+    world = acknowledging()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.answer(0)
+    world.performed.clear()
+    world.fail(0, "retry")
+    world.settle()
+    assert world.performed[:5] == ["Drop", "StartProducer", "ReadPositions", "Restore", "Resume"]
+    assert world.coordinator.shards[0].dirty_since_ms is None
+
+
+def test_a_halt_commits_what_was_computed_ahead_too() -> None:
+    world = acknowledging()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.answer(0)
+    world.performed.clear()
+    world.tell(ev.Revoked())
+    world.settle()
+    assert world.performed.count("CommitTransaction") == 2
+    assert world.said == ["LetRebalance"]
+
+
+def acknowledging(rules: ShardRules = RULES, *, checkpoint: bool = False) -> World:
+    """A shard in the middle of a commit."""
+    world = working(rules)
+    if not checkpoint:
+        world.without_checkpoint.add(0)
+    world.tell(ev.Fetched([fetch(0)]))
+    world.settle()
+    world.tell(ev.Tick(1_000))
+    while not isinstance(world.under_way[0], do.AwaitAcknowledgements):
+        world.answer(0)
+    return world
 
 
 def test_nothing_to_commit_means_no_transaction() -> None:
@@ -212,11 +280,14 @@ STEPS = st.lists(
 
 
 @settings(max_examples=300)
-@given(steps=STEPS, exactly_once=st.booleans())
-def test_whatever_happens_it_ends_in_work_or_at_rest(steps: list[tuple[str, int]], exactly_once: bool) -> None:
+@given(steps=STEPS, exactly_once=st.booleans(), without_checkpoint=st.sets(st.integers(0, 3)))
+def test_whatever_happens_it_ends_in_work_or_at_rest(
+    steps: list[tuple[str, int]], exactly_once: bool, without_checkpoint: set[int]
+) -> None:
     """Random events in random order: the invariants hold after each (`check`), and when the world is quiet again every
     shard assigned last is running, and a stop brings everything to its end."""
     world = World(replace(RULES, exactly_once=exactly_once))
+    world.without_checkpoint = without_checkpoint
     now_ms, generation, joined = 0, 0, False
     for what, number in steps:
         if what == "answer" and number in world.under_way:
@@ -238,6 +309,8 @@ def test_whatever_happens_it_ends_in_work_or_at_rest(steps: list[tuple[str, int]
             joined = True
             world.tell(ev.Assigned(frozenset(s for s in range(4) if number >> s & 1), generation))
     world.settle()
+    for number in world.dirty:
+        assert world.coordinator.shards[number].dirty_since_ms is not None, "work that would never be committed"
     if joined:
         if world.coordinator.life is Life.WORKING:
             world.tell(ev.Revoked())
