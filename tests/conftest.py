@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,6 +43,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Ends the broker with the run."""
     if SHARED in config.stash:
         config.stash[SHARED].close()
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Loggers are the process's: what a test configures (every use of the command line does) is taken off again."""
+    loggers = [logging.getLogger(name) for name in (None, "millstream", "aiokafka")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for handler in [one for one in logging.root.handlers if one.get_name() == "millstream"]:
+        logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,13 @@ def start_container(kind: str) -> Running:
     return Running(container.get_bootstrap_server(), f"testcontainers, {container.image}", container.stop)
 
 
+class Server(socketserver.ThreadingUnixStreamServer):
+    """More may ask at once than the standard library lets wait: a Unix socket refuses instead of holding them up."""
+
+    request_queue_size = 256
+    daemon_threads = True
+
+
 class SharedBroker:
     """Starts the broker at the first request; lives in the only pytest process or in the xdist controller."""
 
@@ -78,7 +85,7 @@ class SharedBroker:
         self._start = start
         self._lock = threading.Lock()
         self._running: Running | None = None
-        self._server: socketserver.ThreadingUnixStreamServer | None = None
+        self._server: Server | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.took_s = 0.0
 
@@ -96,8 +103,7 @@ class SharedBroker:
         if self._server is None:
             self._folder = tempfile.TemporaryDirectory(prefix="millstream-tests-")
             path = str(Path(self._folder.name, "broker.sock"))
-            self._server = socketserver.ThreadingUnixStreamServer(path, self._handler())
-            self._server.daemon_threads = True
+            self._server = Server(path, self._handler())
             threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return str(self._server.server_address)
 

@@ -12,18 +12,6 @@ import pytest
 from millstream.ops.logs import REPEATS_MAX, Repeats, configure_logs
 
 
-@pytest.fixture(autouse=True)
-def _root_as_before():
-    """The root logger is the process's: what a test configures is taken off again."""
-    root, ours, kafka = logging.getLogger(), logging.getLogger("millstream"), logging.getLogger("aiokafka")
-    before = (root.handlers[:], root.level, ours.level, kafka.level)
-    yield
-    root.handlers[:], level, our_level, kafka_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
-    kafka.setLevel(kafka_level)
-
-
 def _logged(log_format: str, **options: Any) -> tuple[logging.Logger, io.StringIO]:
     stream = io.StringIO()
     configure_logs(log_format, stream=stream, **options)
