@@ -21,6 +21,7 @@ from millstream.topics.broker import TopicSpec
 from millstream.topics.kafka.broker import KafkaBroker
 
 from .clicks import PARTITIONS, Clicks
+from .failover import results as failover_results
 from .peers.run import PEERS, run_peer
 from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
@@ -188,6 +189,7 @@ def main(names: list[str]) -> None:
     for name in ("tumbling_at_least_once", "pass_through"):
         print(line(name), flush=True)
     results += told(recovery_results())
+    results += told(failover_results())
     results += told(retrieval_results())
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps({"machine": about, "results": [asdict(result) for result in results]}, indent=2) + "\n")

@@ -43,6 +43,7 @@ from millstream.workers.reducers.count import Count
 from millstream.workers.windows.tumbling import tumbling
 from millstream.workers.worker import Worker
 
+KEYS = 1_000_000
 SHARDS = 2
 SESSION_MS = 6_000
 TELL_S = 0.05
@@ -219,8 +220,10 @@ async def restarted(name: str, process: Process) -> Death:
     return Death(name, told["at"] - killed, told["restored"], told["restore_s"])
 
 
-async def main(keys: int, brokers: str | None) -> None:
-    print(f"{keys:,} keys, {SHARDS} shards, session timeout {SESSION_MS / 1000:.0f} s")
+async def measure(keys: int, brokers: str | None) -> list[Death]:
+    """All deaths, each printed as it comes."""
+    print(f"{keys:,} keys, {SHARDS} shards, session timeout {SESSION_MS / 1000:.0f} s", flush=True)
+    all_found = []
     with tempfile.TemporaryDirectory() as folder:
         for replicas in (0, 1):
             app_name = f"failover-{replicas}-{time.time_ns()}"
@@ -231,6 +234,22 @@ async def main(keys: int, brokers: str | None) -> None:
                     found = await deaths(broker.bootstrap, app_name, keys, Path(folder), replicas)
             for death in found:
                 print(death, flush=True)
+            all_found += found
+    return all_found
+
+
+def results(keys: int = KEYS) -> list[dict[str, Any]]:
+    """Rows of `build/bench.json`."""
+    return [
+        {
+            "name": f"failover_{death.name.replace(', ', '_').replace(' ', '_')}_stall",
+            "value": round(death.stall_s, 3),
+            "unit": "s",
+            "better": "lower",
+            "target": None,
+        }
+        for death in asyncio.run(measure(keys, None))
+    ]
 
 
 if __name__ == "__main__":
@@ -240,7 +259,7 @@ if __name__ == "__main__":
         asyncio.run(work(*sys.argv[2:]))
     else:
         parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-        parser.add_argument("--keys", type=int, default=1_000_000)
+        parser.add_argument("--keys", type=int, default=KEYS)
         parser.add_argument("--brokers", help="default: a local broker is started")
         chosen = parser.parse_args()
-        asyncio.run(main(chosen.keys, chosen.brokers))
+        asyncio.run(measure(chosen.keys, chosen.brokers))

@@ -3,7 +3,7 @@
     commit, commit, ... commit -> due? -> write -> written
 
 The deciding part is a value: `CheckpointClock` is told of commits and asked whether a checkpoint is due; the time is an
-argument. A checkpoint is only ever made right after a successful commit, while the states hold nothing uncommitted.
+argument. A checkpoint is only ever made while the states hold nothing uncommitted: after a commit, or when there is no work.
 
 `meta` says what the database stands for (changelog positions, input offsets); the worker writes it and reads it, this
 layer does not. It goes into the same atomic write as the states, so it never runs ahead of them.

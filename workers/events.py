@@ -132,6 +132,9 @@ class OffsetsSent(CommitStepDone):
 class CommitDone(CommitStepDone):
     """The commit has happened."""
 
+    checkpoint_at_ms: int | None = None
+    """When the databases are to be written at the latest, should no other commit come before."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointWritten(ShardEvent):

@@ -89,6 +89,8 @@ class Shard:
     committing: bool = False
     checkpoint_due: bool = False
     """Whether the commit under way ends in a checkpoint, for which the state must hold nothing else."""
+    checkpoint_at_ms: int | None = None
+    """When a shard that has nothing to do writes its checkpoint."""
     ahead_since_ms: int | None = None
     """Since when there is work of the next commit in the state, while the last one is under way."""
     finished: bool = False
@@ -237,6 +239,8 @@ class Shard:
             self.calls_ended = False
             self.ticked_ms = self.now_ms
             return self._go(Phase.PROCESSING, do.Process(self.number, self.epoch, given))
+        if self.checkpoint_at_ms is not None and self.dirty_since_ms is None and self.now_ms >= self.checkpoint_at_ms:
+            return self._checkpoint()
         return None
 
     def _commit_due(self) -> bool:
@@ -277,6 +281,7 @@ class Shard:
             if event.ahead.dirty and self.ahead_since_ms is None:
                 self.ahead_since_ms = self.now_ms
         if isinstance(event, ev.CommitDone):
+            self.checkpoint_at_ms = event.checkpoint_at_ms
             return self._committed()
         if isinstance(event, ev.OffsetsSent):
             return self._commit_step(Phase.COMMITTING, do.CommitTransaction)
@@ -295,10 +300,11 @@ class Shard:
         self.in_transaction = self.committing = False
         self.dirty_since_ms, self.ahead_since_ms = self.ahead_since_ms, None
         self.failures = 0
-        if self.checkpoint_due:
-            self.checkpoint_due = False
-            return self._go(Phase.CHECKPOINTING, do.WriteCheckpoint(self.number, self.epoch))
-        return self._run()
+        return self._checkpoint() if self.checkpoint_due else self._run()
+
+    def _checkpoint(self) -> do.ShardInstruction:
+        self.checkpoint_due, self.checkpoint_at_ms = False, None
+        return self._go(Phase.CHECKPOINTING, do.WriteCheckpoint(self.number, self.epoch))
 
     def _failed(self, event: ev.Failed) -> do.ShardInstruction:
         self.failures += 1
@@ -327,7 +333,7 @@ class Shard:
         self.epoch += 1
         self.halting = self.in_transaction = self.committing = self.finished = self.full = self.calls_ended = False
         self.checkpoint_due = False
-        self.dirty_since_ms = self.ahead_since_ms = None
+        self.dirty_since_ms = self.ahead_since_ms = self.checkpoint_at_ms = None
         self.fetches = []
         self.after_drop = Phase.FENCING
 

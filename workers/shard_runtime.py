@@ -242,7 +242,7 @@ class ShardRuntime:
         self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
         self.checkpoints = self.checkpoints.committed(wall_ms(), self.prepared_bytes)
-        return ev.CommitDone(self.number, step.epoch, ahead)
+        return ev.CommitDone(self.number, step.epoch, ahead, self.checkpoints.due_at_ms())
 
     async def _meanwhile(self, step: do.CommitStep, asked: Awaitable[None]) -> ev.Processed | None:
         """What the broker is asked for, and beside it the next batch. Raises what either raises, the broker's before the other's.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from millstream.topics.batch import Fetch, Partition
@@ -37,6 +39,8 @@ class World:
         self.dirty: set[int] = set()
         self.without_checkpoint: set[int] = set()
         """Shards whose commits are followed by none."""
+        self.checkpoint_at_ms: int | None = None
+        """What commits say of it."""
 
     def tell(self, *events: object) -> None:
         for event in events:
@@ -75,7 +79,9 @@ class World:
                 worked = ev.Processed(shard, epoch, sends=len(instruction.ahead), dirty=True)
                 return COMMIT_STEPS[type(instruction)](shard, epoch, worked)
             case do.CommitStep():
-                return COMMIT_STEPS[type(instruction)](shard, epoch)
+                done = COMMIT_STEPS[type(instruction)](shard, epoch)
+                at_ms = self.checkpoint_at_ms
+                return replace(done, checkpoint_at_ms=at_ms) if isinstance(done, ev.CommitDone) else done
         simple = {
             do.StartProducer: ev.ProducerReady,
             do.ReadPositions: ev.Positioned,

@@ -133,6 +133,33 @@ def test_a_halt_commits_what_was_computed_ahead_too() -> None:
     assert world.said == ["LetRebalance"]
 
 
+def test_a_shard_without_work_writes_the_checkpoint_that_is_due() -> None:
+    """Else a restart would read the changelog of all that came since the last one, for as long as nothing new comes."""
+    world = acknowledging()
+    world.checkpoint_at_ms = 5_000
+    world.settle()
+    world.performed.clear()
+    world.tell(ev.Tick(4_999))
+    world.settle()
+    assert "WriteCheckpoint" not in world.performed
+    for now_ms in (5_000, 5_001, 6_000):
+        world.tell(ev.Tick(now_ms))
+        world.settle()
+    assert world.performed.count("WriteCheckpoint") == 1
+
+
+def test_nor_does_it_while_there_is_something_to_commit() -> None:
+    world = acknowledging()
+    world.checkpoint_at_ms = 1_010
+    world.settle()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.settle()
+    world.performed.clear()
+    world.tell(ev.Tick(1_050))
+    world.settle()
+    assert "WriteCheckpoint" not in world.performed
+
+
 def acknowledging(rules: ShardRules = RULES, *, checkpoint: bool = False) -> World:
     """A shard in the middle of a commit."""
     world = working(rules)
