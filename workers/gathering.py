@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -17,13 +18,13 @@ from ..topics.key import columns_of, key_text
 from ..topics.schema import Schema, type_text
 from .errors import PlanError
 from .operator import Context, Emit, StateDefinition
-from .reducer import Reducer, describe_reducer
+from .reducer import Reducer, columns_read, describe_reducer
 
 WINDOW_START: Final = "window_start"
 WINDOW_END: Final = "window_end"
 LATE_REASON: Final = "late_reason"
 
-_EMIT_ROWS_MAX: Final = 100_000
+EMIT_ROWS_MAX: Final = 100_000
 
 Aggregates = tuple[tuple[str, Reducer], ...]
 
@@ -34,22 +35,33 @@ def checked_schemas(step: str, inputs: Schema, by: Sequence[str], aggregates: Ag
         raise PlanError(
             f"{step}: windows are by key, so by= needs a column; for one group over all add a constant column"
         )
+    results = result_schema(step, inputs, by, aggregates, {WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()})
+    if LATE_REASON in inputs:
+        raise PlanError(f"{step}: rename the column {LATE_REASON!r}; late rows get one of that name")
+    return results, Schema.of({**dict(inputs), LATE_REASON: "string"})
+
+
+def result_schema(
+    step: str,
+    inputs: Schema,
+    by: Sequence[str],
+    aggregates: Aggregates,
+    between: Mapping[str, pl.DataType] = MappingProxyType({}),
+) -> Schema:
+    """The key columns, those `between`, the aggregates. Raises PlanError naming what does not fit, and something close."""
     if not aggregates:
         raise PlanError(f"{step} needs at least one reducer, as in n=count()")
     for column in by:
         _column_type(step, inputs, column, "by")
-    columns: dict[str, pl.DataType] = {name: dict(inputs)[name] for name in by}
-    columns |= {WINDOW_START: pl.Int64(), WINDOW_END: pl.Int64()}
+    columns: dict[str, pl.DataType] = {name: dict(inputs)[name] for name in by} | dict(between)
     for name, reducer in aggregates:
         if name in columns:
             raise PlanError(
                 f"{step}: two result columns are named {name!r} ({', '.join(columns)} are taken); rename it"
             )
         columns[name] = _output_type(step, inputs, name, reducer)
-    if LATE_REASON in inputs:
-        raise PlanError(f"{step}: rename the column {LATE_REASON!r}; late rows get one of that name")
     _check_key(step, inputs, by)
-    return Schema.of(columns), Schema.of({**dict(inputs), LATE_REASON: "string"})
+    return Schema.of(columns)
 
 
 def _output_type(step: str, inputs: Schema, name: str, reducer: Reducer) -> pl.DataType:
@@ -61,8 +73,11 @@ def _output_type(step: str, inputs: Schema, name: str, reducer: Reducer) -> pl.D
 
 
 def column_type(inputs: Schema, reducer: Reducer, where: str = "") -> pl.DataType | None:
-    """The type of the column a reducer reads; None where it reads none."""
-    return None if reducer.column is None else _column_type(where, inputs, reducer.column, reducer.name)
+    """The type of the column a reducer reads, of two as one struct (`PairReducer`); None where it reads none."""
+    types = [_column_type(where, inputs, column, reducer.name) for column in columns_read(reducer)]
+    if len(types) > 1:
+        return pl.Struct(dict(zip(("value", "by"), types, strict=True)))
+    return types[0] if types else None
 
 
 def _column_type(where: str, inputs: Schema, column: str, what: str) -> pl.DataType:
@@ -86,8 +101,15 @@ def accumulators(inputs: Schema, aggregates: Aggregates) -> list[Accumulator]:
 
 
 def values_of(frame: pl.DataFrame, aggregates: Aggregates) -> list[pl.Series | None]:
-    """The column an aggregate reads, one an aggregate."""
-    return [None if reducer.column is None else frame[reducer.column] for _, reducer in aggregates]
+    """The column an aggregate reads, one an aggregate; of two columns one struct."""
+    return [_values(frame, columns_read(reducer)) for _, reducer in aggregates]
+
+
+def _values(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series | None:
+    if len(columns) > 1:
+        value, by = columns
+        return pl.DataFrame([frame[value].alias("value"), frame[by].alias("by")]).to_struct(value)
+    return frame[columns[0]] if columns else None
 
 
 def describe_aggregation(
@@ -104,7 +126,7 @@ def aggregation_state(
     """What the state of a windowed aggregation depends on. Names of results do not matter: accumulators are kept in order."""
     columns = dict(inputs)
     reducers = [
-        describe_reducer(reducer) + ("" if reducer.column is None else f": {type_text(columns[reducer.column])}")
+        ": ".join([describe_reducer(reducer), *(type_text(columns[column]) for column in columns_read(reducer))])
         for _, reducer in aggregates
     ]
     parameters = {"window": window, "by": inputs.text(by), "aggregates": ", ".join(reducers)}
@@ -131,7 +153,7 @@ def _has_gaps(column: pl.Series) -> bool:
 
 def _faults(frame: pl.DataFrame, by: Sequence[str]) -> Iterable[pl.Expr]:
     if DELETED in frame.columns:
-        yield pl.when(DELETED).then(pl.lit("a tombstone cannot be counted in a window; use emit='final' before it"))
+        yield pl.when(DELETED).then(pl.lit("a tombstone cannot be counted; use emit='final' before it"))
     for name in by:
         yield pl.when(pl.col(name).is_null()).then(pl.lit(f"key column {name!r} is null"))
         if frame[name].dtype.is_float():
@@ -157,7 +179,7 @@ class ResultWriter:
             reason = f"{self.step}: an integer sum is beyond 64 bits; sum a float column, or use smaller windows"
             context.reject(Batch(frame), beyond, [reason] * len(beyond))
             frame = frame.filter(pl.Series(~rows.unfit))
-        return [Emit(Batch(part)) for part in frame.iter_slices(_EMIT_ROWS_MAX) if len(part)]
+        return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX) if len(part)]
 
     def tombstones(
         self, keys: pl.Series, starts: NDArray[np.int64], ends: NDArray[np.int64], passed_on: int
@@ -167,7 +189,7 @@ class ResultWriter:
         frame = self._frame(ResultRows(keys, ends, nothing, None), starts, passed_on)
         time = pl.max_horizontal(pl.col(TIME), pl.lit(passed_on, pl.Int64)).alias(TIME)
         frame = frame.with_columns(time, pl.lit(value=True).alias(DELETED))
-        return [Emit(Batch(part)) for part in frame.iter_slices(_EMIT_ROWS_MAX)]
+        return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX)]
 
     @property
     def _aggregates(self) -> Sequence[tuple[str, pl.DataType]]:

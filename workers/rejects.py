@@ -1,7 +1,8 @@
 """Rows and records that go no further: counted, and written to the dead-letter topic of the source they came from.
 
-The original record is found again by partition and offset while its fetch is being worked on. A row that a step made, or
-whose record is long gone (it waited for a call), is written as JSON of its columns instead.
+The original record is found again by partition and offset while its fetch is being worked on. A row that a step made, that
+came through a repartition topic (whose records are blocks of rows), or whose record is long gone (it waited for a call), is
+written as JSON of its columns instead. Behind a repartition topic the policy of the sources before it holds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .errors import UserFunctionError
 from .graph import Source
 from .inputs import RAW_SCHEMA
 from .instrument import Instrument
+from .repartition import BLOCK_TIME
 
 
 class Rejects:
@@ -60,7 +62,7 @@ class Rejects:
     def rows(self, batch: Batch, rows: NDArray[np.int64], reasons: Sequence[str], step: str) -> None:
         """Rows a step cannot work on."""
         fetch = self._reading.get(batch.origin) if batch.origin is not None else None
-        if fetch is None:
+        if fetch is None or self._topics[fetch.partition.topic].event_time == BLOCK_TIME:
             self._without_record(batch, rows, reasons, step)
             return
         offsets = batch.frame[OFFSET].to_numpy()[rows]
@@ -72,9 +74,16 @@ class Rejects:
             self._without_record(batch, rows[~known], _picked(reasons, ~known), step)
 
     def _without_record(self, batch: Batch, rows: NDArray[np.int64], reasons: Sequence[str], step: str) -> None:
-        """To the dead letters of the first source that has some: rows of bytes as they were, others as JSON of their columns."""
+        """To the dead letters of the first source that has some: rows of bytes as they were, others as JSON of their columns.
+
+        Raises UserFunctionError where a source's policy is `fail`.
+        """
         frame = batch.frame[rows].select(name for name in batch.frame.columns if name not in INTERNAL_COLUMNS)
         self._instrument.count("rejected_records", len(rows), topic="", error="function", step=step)
+        if any(topic.on_bad_record == "fail" for topic in self._topics.values()):
+            raise UserFunctionError(
+                f"step {step!r}: {reasons[0]}; on_bad_record='fail'; the row: {frame.row(0, named=True)}"
+            )
         target = next((topic.dead_letters for topic in self._topics.values() if topic.dead_letters), None)
         if target is None:
             return

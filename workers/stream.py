@@ -20,6 +20,7 @@ from ..topics.schema import ColumnType, Schema
 from ..topics.topic import Topic, topic
 from .errors import PlanError
 from .graph import Graph, Port, Repartition, Sink, Work
+from .grouped_stream import GroupedStream
 from .naming import checked, free_name
 from .operator import Step
 from .operators.branch import Branch
@@ -121,6 +122,18 @@ class Stream:
         same = len({stream.partitioned_by for stream in streams}) == 1
         merged = self.then(Merge(), *others, name=name)
         return Stream(self.graph, merged.port, self.partitioned_by if same else (), self.key)
+
+    # -- by key
+
+    def group_by(self, *columns: str, name: str | None = None) -> GroupedStream:
+        """Groups rows by these columns for good, without windows; `.agg(...)` follows and gives a `Table`.
+
+        `name`: of the step, which keeps its store when steps before it change.
+        """
+        if not columns:
+            raise PlanError("group_by needs a column, as in group_by('user')")
+        self._check_columns(columns, "group_by")
+        return GroupedStream(self.partitioned(columns), columns, name)
 
     # -- time
 

@@ -10,7 +10,7 @@ partitions everything has follows from the topics that exist, so planning takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -178,10 +178,29 @@ def _nodes_of(app: str, graph: Graph, names: set[str]) -> list[Node]:
     nodes: list[Node] = []
     for node in graph:
         if f"{node.name}>" in names and isinstance(node, Repartition):
-            nodes.append(Source(node.name, internal_topic(app, node, 1), node.schema))
+            topic = _with_policy_of(_outside_sources(graph, node), internal_topic(app, node, 1))
+            nodes.append(Source(node.name, topic, node.schema))
         if node.name in names:
             nodes.append(node)
     return nodes
+
+
+def _outside_sources(graph: Graph, node: Node) -> list[Source]:
+    """The sources whose rows reach a node."""
+    if isinstance(node, Source):
+        return [node]
+    by_name = {one.name: one for one in graph}
+    return [source for port in node.inputs for source in _outside_sources(graph, by_name[port.node])]
+
+
+def _with_policy_of(sources: Sequence[Source], topic: Topic) -> Topic:
+    """What is bad in a row does not depend on where the row has been: the strictest of the sources' policies holds behind it."""
+    topics = [source.topic for source in sources]
+    strict = [one for policy in ("fail", "dead_letter") for one in topics if one.on_bad_record == policy]
+    if not strict:
+        return topic
+    letters = next((one.dead_letters for one in topics if one.dead_letters), None)
+    return replace(topic, on_bad_record=strict[0].on_bad_record, dead_letters=letters)
 
 
 def _partitions(app: str, nodes: list[Node], counts: dict[str, int], before: Iterable[SubTopology]) -> int:

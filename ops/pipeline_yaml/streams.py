@@ -1,6 +1,6 @@
 """The `streams` of a pipeline file. Each entry is read in the order of SQL, whatever the order of its keys:
 
-    from -> interval_join -> where -> with -> select -> key_by -> window, aggregate -> having -> as, to
+    from -> interval_join -> where -> with -> select -> key_by -> window or group_by, aggregate -> having -> as, to
 
 Another order is written as two entries, the first of which names its result by `as`.
 """
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from ...topics.topic import Topic
+from ...topics.topic import Topic, topic
 from ...workers import windows
 from ...workers.app import App
-from ...workers.reducer import Reducer, parse_reducer
+from ...workers.reducer import Reducer, columns_read, parse_reducer
 from ...workers.stream import Stream
 from ...workers.window import Window
 from ..setting import did_you_mean
@@ -29,7 +29,7 @@ from .tree import Entry, Items, Leaf, Mapping, Place, Reader, kind_of
 
 KEYS: Final = (
     *("from", "interval_join", "where", "with", "select", "key_by"),
-    *("window", "aggregate", "having", "as", "to"),
+    *("window", "group_by", "aggregate", "having", "as", "to"),
 )
 
 
@@ -56,10 +56,7 @@ class Streams:
         stream = self._source(given.need("from", "a stream"))
         if given.get("to") is None and given.get("as") is None:
             given.place.fail("a stream needs 'to' (a topic) or 'as' (a name for other streams), else nobody sees it")
-        if (given.get("window") is None) != (given.get("aggregate") is None):
-            here = given.get("window") or given.get("aggregate")
-            assert here is not None, "one of them is there"
-            here.place.fail("'window' and 'aggregate' go together")
+        _check_aggregation(given)
         for key, step in _STEPS:
             entry = given.get(key)
             if entry is not None:
@@ -83,6 +80,18 @@ class Streams:
 
     def topic_or_name(self, name: str) -> Topic | str:
         return self.topics.get(name, name)
+
+
+def _check_aggregation(given: Mapping) -> None:
+    """`aggregate` and one of `window` and `group_by`, or none of them."""
+    window, group_by, aggregate = (given.get(key) for key in ("window", "group_by", "aggregate"))
+    if window is not None and group_by is not None:
+        group_by.place.fail("'window' and 'group_by' exclude each other: the key of windows is their 'by'")
+    grouped = window or group_by
+    if (grouped is None) != (aggregate is None):
+        here = grouped or aggregate
+        assert here is not None, "one of them is there"
+        here.place.fail("'aggregate' goes together with 'window' or with 'group_by'")
 
 
 def _interval_join(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
@@ -157,17 +166,31 @@ def _window(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> S
         return windowed.agg(**reducers)
 
 
+def _group_by(_streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
+    options: dict[str, Any] = {}
+    if isinstance(entry.value, Mapping):
+        options = read_entries(entry.value, {"by": names, "name": text}, "'group_by'")
+        entry.value.need("by", "'group_by'")
+    by = options.pop("by", None) or names(entry)
+    with placed(entry.value.place):
+        grouped = stream.group_by(*by, **options)
+    aggregate = given.get("aggregate")
+    assert aggregate is not None, "checked before"
+    reducers = _reducers(aggregate, stream)
+    with placed(aggregate.place):
+        return grouped.agg(**reducers).changes()
+
+
 def _reducers(entry: Entry, stream: Stream) -> dict[str, Reducer]:
     found = {}
     for one in mapping(entry, "a mapping such as {n: count(), total: sum(price)}"):
         with placed(one.value.place):
             reducer = parse_reducer(text(one))
-        if reducer.column is not None and reducer.column not in stream.schema:
-            columns = stream.schema.names
-            hint = did_you_mean(reducer.column, columns)
-            one.value.place.fail(
-                f"{one.key!r}: no column {reducer.column!r}{hint} Columns there are: {', '.join(columns)}"
-            )
+        for column in columns_read(reducer):
+            if column not in stream.schema:
+                columns = stream.schema.names
+                hint = did_you_mean(column, columns)
+                one.value.place.fail(f"{one.key!r}: no column {column!r}{hint} Columns there are: {', '.join(columns)}")
         found[one.key] = reducer
     return found or entry.place.fail("'aggregate': expected at least one, as in {n: count()}")
 
@@ -180,15 +203,18 @@ def _as(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stre
     return stream
 
 
-def _to(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
+def _to(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
     if isinstance(entry.value, Leaf):
         options: dict[str, Any] = {"topic": text(entry)}
     else:
-        given = mapping(entry, "a topic's name, or {topic: totals, key: user}")
-        options = read_entries(given, {"topic": text, "key": names}, "'to'")
-        given.need("topic", "'to'")
+        said = mapping(entry, "a topic's name, or {topic: totals, key: user}")
+        options = read_entries(said, {"topic": text, "key": names}, "'to'")
+        said.need("topic", "'to'")
     with placed(entry.value.place):
-        stream.to(streams.topic_or_name(options["topic"]), key=options.get("key"))
+        target = streams.topic_or_name(options["topic"])
+        if given.get("group_by") is not None and isinstance(target, str):
+            target = topic(target, stream.schema, key=stream.key, cleanup="compact")
+        stream.to(target, key=options.get("key"))
     return stream
 
 
@@ -241,6 +267,7 @@ _STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("select", _select),
     ("key_by", _key_by),
     ("window", _window),
+    ("group_by", _group_by),
     ("having", _where),
     ("as", _as),
     ("to", _to),

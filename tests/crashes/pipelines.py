@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.crashes import cases_documents, cases_joins, cases_rows, cases_windows
+from tests.crashes import cases_documents, cases_groups, cases_joins, cases_rows, cases_windows
 
-CASES = [cases_rows.ROWS_CASE, cases_rows.CALLS_CASE, *cases_windows.CASES, *cases_joins.CASES, cases_documents.CASE]
+CASES = [
+    cases_rows.ROWS_CASE,
+    cases_rows.CALLS_CASE,
+    *cases_windows.CASES,
+    *cases_joins.CASES,
+    cases_groups.CASE,
+    cases_documents.CASE,
+]
 BY_NAME = {case.name: case for case in CASES}

@@ -62,6 +62,7 @@ out_of_order: 2s     | codec: jsn           | 9: no codec 'jsn'; did you mean 'j
 out_of_order: 2s     | on_bad_record: drop  | 9: 'on_bad_record': expected one of dead_letter, skip, fail, got 'drop'
 - from: clicks       | - form: clicks       | 14: 'form' is not a key of a stream; did you mean 'from'?
 - from: clicks       | - from: clics        | 14: no topic and no stream 'clics'; did you mean 'clicks'?
+where: price > 0     | group_by: user       | 15: 'window' and 'group_by' exclude each other: the key of windows is their 'by'
 where: price > 0     | where: prise > 0     | 15: where: no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts
 where: price > 0     | where: price >       | 15: where: 'price >' is not an SQL expression: unable to parse 'price >' as Expr
 where: price > 0     | where: price + 1     | 15: filter: the predicate must be a yes or no, got [Float64] from [(col("price")) + (dyn int: 1)]

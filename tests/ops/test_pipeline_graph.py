@@ -16,6 +16,7 @@ from millstream import App, Driver, count, hopping, last, max_, mean, min_, sess
 from millstream.ops.describe.outline import outline_of
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.pipeline_yaml.streams import window_names
+from millstream.workers.graph import Sink
 from millstream.workers.stream import Stream
 
 SCHEMA = {"user": "string", "page": "string", "price": "float", "qty": "int", "ts": "timestamp_ms"}
@@ -207,3 +208,29 @@ def test_the_example_of_the_reference_runs() -> None:
     driver.send("clicks", rows)
     driver.commit()
     assert driver.rows("totals") == [{"user": "ada", "window_start": 0, "window_end": 10_000, "n": 3, "total": 7.5}]
+
+
+@pytest.mark.parametrize(
+    ("written", "by", "name"),
+    [
+        ("user", ["user"], None),
+        (["user", "page"], ["user", "page"], None),
+        ({"by": "user", "name": "sums"}, ["user"], "sums"),
+    ],
+)
+def test_running_aggregates_are_the_same_table(written: Any, by: list[str], name: str | None) -> None:
+    entry = {
+        "from": "clicks",
+        "group_by": written,
+        "aggregate": {"n": "count()", "total": "sum(price)"},
+        "to": "totals",
+    }
+    read = pipeline_of(
+        yaml.safe_dump({"app": "shop", "topics": {"clicks": _topics()["clicks"]}, "streams": [entry]}, sort_keys=False)
+    )
+    app = App("shop")
+    clicks = app.topic("clicks", SCHEMA, key="user", event_time="ts", out_of_order="2s", partitions=3)
+    app.stream(clicks).group_by(*by, name=name).agg(n=count(), total=sum_("price")).to("totals")
+    assert _described(read) == _described(app)
+    (read_topic,) = (node.topic for node in read.graph if isinstance(node, Sink))
+    assert (read_topic.cleanup, read_topic.key) == ("compact", tuple(by))
