@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import inspect
 import pkgutil
 import re
-from typing import ClassVar, Final, Protocol, cast
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
 import polars as pl
 
@@ -14,9 +17,12 @@ from ..state.slots import Accumulator
 from .errors import PlanError
 
 _CALL: Final = re.compile(
-    r"""\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*
-        \(\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^()"',]*?))\s*\)\s*""",
-    re.VERBOSE,
+    r"""(?xs) \s* (?P<name>[A-Za-z_][A-Za-z0-9_]*) \s*
+        \( \s* (?:"(?P<double>[^"]*)" | '(?P<single>[^']*)' | (?P<bare>[^()"',]*?)) \s* (?:, (?P<rest>.*))? \) \s*"""
+)
+_ARGUMENT: Final = re.compile(
+    r"""(?x) \s* (?:(?P<key>[A-Za-z_][A-Za-z0-9_]*) \s* = \s*)?
+        (?:"(?P<double>[^"]*)" | '(?P<single>[^']*)' | \[(?P<items>[^][()"'=]*)\] | (?P<bare>[^][()"',=]+?)) \s* (?:,(?=.)|$)"""
 )
 
 
@@ -42,9 +48,42 @@ class Reducer(Protocol):
         ...
 
 
+@runtime_checkable
+class PairReducer(Reducer, Protocol):
+    """A reducer that reads a second column, `by`.
+
+    Both reach it as one column of type `Struct({"value": ..., "by": ...})`, whatever they are called.
+    """
+
+    @property
+    def by(self) -> str: ...
+
+
+def columns_read(reducer: Reducer) -> tuple[str, ...]:
+    """The columns a reducer reads, in the order in which they are written: none, one or two."""
+    if reducer.column is None:
+        return ()
+    return (reducer.column, reducer.by) if isinstance(reducer, PairReducer) else (reducer.column,)
+
+
 def describe_reducer(reducer: Reducer) -> str:
-    """As written in YAML: `sum(price)`."""
-    return f"{reducer.name}({reducer.column or ''})"
+    """As written in YAML: `sum(price)`, `quantile(price, 0.5)`. Options are told where they are not what they are by default."""
+    return f"{reducer.name}({', '.join(_arguments(reducer))})"
+
+
+def _arguments(reducer: Reducer) -> Iterator[str]:
+    if not dataclasses.is_dataclass(reducer):
+        yield from columns_read(reducer)
+        return
+    for field in dataclasses.fields(reducer):
+        value = getattr(reducer, field.name)
+        if not field.repr or value is None:
+            continue
+        text = f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
+        if field.default is dataclasses.MISSING or field.name == "column":
+            yield text
+        elif value != field.default:
+            yield f"{field.name}={text}"
 
 
 def reducer_names() -> list[str]:
@@ -53,8 +92,8 @@ def reducer_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(reducers.__path__) if not module.name.startswith("_"))
 
 
-def reducer_named(name: str, column: str | None = None) -> Reducer:
-    """The reducer of this name over a column. Raises PlanError naming a close one where there is none."""
+def reducer_named(name: str, *arguments: Any, **options: Any) -> Reducer:
+    """The reducer of this name, of these arguments. Raises PlanError naming a close one where there is none."""
     known = reducer_names()
     if name not in known:
         close = difflib.get_close_matches(name.lower(), known, n=1)
@@ -64,18 +103,72 @@ def reducer_named(name: str, column: str | None = None) -> Reducer:
     wanted = name.replace("_", "")
     made = next(value for key, value in vars(module).items() if key.lower() == wanted and isinstance(value, type))
     try:
-        return cast(Reducer, made() if column is None else made(column))
+        inspect.signature(made).bind(*arguments, **options)
     except TypeError as error:
-        raise PlanError(f"{name} needs a column, as in {name}(price)") from error
+        if not arguments:
+            raise PlanError(f"{name} needs a column, as in {_usage(name, made)}") from error
+        raise PlanError(f"{name} is written {_usage(name, made)}: {error}") from error
+    return cast(Reducer, made(*arguments, **options))
+
+
+def _usage(name: str, made: type) -> str:
+    """`quantile(price, q, relative_error=0.01)`."""
+    _, *others = inspect.signature(made).parameters.values()
+    told = (one.name if one.default is one.empty else f"{one.name}={one.default}" for one in others)
+    return f"{name}({', '.join(['price', *told])})"
 
 
 def parse_reducer(text: str) -> Reducer:
-    """A reducer as written in YAML: `count()`, `sum(price)`, `max("unit price")`. Raises PlanError."""
+    """A reducer as written in YAML: `count()`, `max("unit price")`, `quantile(price, 0.5)`. Raises PlanError.
+
+    The first argument is a column. The others are columns, numbers, or lists of numbers (`[0, 10]`), or named ones: `ddof=0`.
+    """
     call = _CALL.fullmatch(text)
     if call is None:
-        raise PlanError(f"{text!r} is not a reducer; write name(column), as in sum(price), or count()")
+        raise _no_call(text)
     column = call["double"] or call["single"] or call["bare"]
-    return reducer_named(call["name"], column or None)
+    others, options = _other_arguments(text, call["rest"])
+    arguments = [column, *others] if column else others
+    return reducer_named(call["name"], *arguments, **options)
+
+
+def _other_arguments(text: str, rest: str | None) -> tuple[list[Any], dict[str, Any]]:
+    """Those behind the first: by place, and by name."""
+    arguments: list[Any] = []
+    options: dict[str, Any] = {}
+    at = 0
+    while rest is not None and (at < len(rest) or not at):
+        found = _ARGUMENT.match(rest, at)
+        if found is None or (options and found["key"] is None) or found["key"] in options:
+            raise _no_call(text)
+        at = found.end()
+        if found["key"] is None:
+            arguments.append(_value(found))
+        else:
+            options[found["key"]] = _value(found)
+    return arguments, options
+
+
+def _value(found: re.Match[str]) -> Any:
+    if found["items"] is not None:
+        return [_number_or_text(item.strip()) for item in found["items"].split(",")] if found["items"].strip() else []
+    if found["bare"] is not None:
+        return _number_or_text(found["bare"].strip())
+    return found["double"] if found["double"] is not None else found["single"]
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _no_call(text: str) -> PlanError:
+    hint = "; in {braces} a call with a comma needs quotes around it" if text.count("(") > text.count(")") else ""
+    return PlanError(f"{text!r} is not a reducer; write name(column), as in sum(price), or count(){hint}")
 
 
 def checked_column(reducer: str, column: object) -> None:
