@@ -9,15 +9,16 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from millstream.ops.local_broker import LocalBroker
 from millstream.topics.batch import Partition
-from millstream.topics.broker import TopicSpec
+from millstream.topics.broker import Broker, TopicSpec
 from millstream.topics.kafka.broker import KafkaBroker
 
 from .clicks import PARTITIONS, Clicks
@@ -26,10 +27,21 @@ from .peers.run import PEERS, run_peer
 from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
 from .stages import line
+from .visits import Visits
+from .words import Words
 
 EVENTS = int(os.environ.get("EVENTS", "3000000"))
-TARGETS = {"tumbling_at_least_once": 2.5, "tumbling_exactly_once": 3.0, "pass_through": 1.5}
+TARGETS = {
+    "tumbling_at_least_once": 2.5,
+    "tumbling_exactly_once": 3.0,
+    "pass_through": 1.5,
+    "session": 2.5,
+    "wordcount": 1.0,
+    "interval_join": 3.5,
+}
 JOBS = [*TARGETS, "pass_through_bytes", "tumbling_500ms_at_least_once", "tumbling_500ms_exactly_once"]
+JOIN_EVENTS_SHARE = 2 / 3
+"""Of the events of the other jobs: two million, as it is measured elsewhere."""
 EXACTLY_ONCE_COST_PERCENT_MAX = 15
 """More CPU than at-least-once, both with a commit every 500 ms."""
 OUT = Path("build/bench.json")
@@ -61,13 +73,38 @@ def _cpu_model() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-async def produce(bootstrap: str, clicks: Clicks, topic: str = "clicks", output: str | None = None) -> None:
-    """Writes the input; creates `output` too where one is named."""
+class Input(Protocol):
+    """What a job reads."""
+
+    @property
+    def events(self) -> int: ...
+
+    async def produce(self, broker: Broker) -> None: ...
+
+
+def inputs_of(names: Iterable[str]) -> dict[str, Input]:
+    """By job; those that read the same share one."""
+    clicks: Input = Clicks.generate(EVENTS)
+    others: dict[str, Callable[[], Input]] = {
+        "wordcount": lambda: Words.generate(EVENTS),
+        "interval_join": lambda: Visits.generate(int(EVENTS * JOIN_EVENTS_SHARE)),
+    }
+    return {name: others[name]() if name in others else clicks for name in names}
+
+
+async def produce(bootstrap: str, given: Iterable[Input]) -> None:
+    broker = KafkaBroker({"bootstrap.servers": bootstrap, "compression.type": "lz4"})
+    await broker.start()
+    for one in given:
+        await one.produce(broker)
+    await broker.stop()
+
+
+async def produce_for_peer(bootstrap: str, clicks: Clicks, topic: str, output: str) -> None:
     broker = KafkaBroker({"bootstrap.servers": bootstrap, "compression.type": "lz4"})
     await broker.start()
     await clicks.produce(broker, topic)
-    if output is not None:
-        await broker.create_topics([TopicSpec(output, PARTITIONS)])
+    await broker.create_topics([TopicSpec(output, PARTITIONS)])
     await broker.stop()
 
 
@@ -88,17 +125,22 @@ async def read_values(bootstrap: str, topic: str) -> list[bytes | None]:
     return values
 
 
-def check(name: str, values: list[bytes | None], clicks: Clicks) -> str:
+def check(name: str, values: list[bytes | None], given: Input) -> str:
     """The output against the truth; raises AssertionError where they differ."""
     if name.startswith("pass_through"):
-        assert len(values) == clicks.frame.height, (len(values), clicks.frame.height)
+        assert len(values) == given.events, (len(values), given.events)
         return f"{len(values):,} records out"
-    text = b"\n".join(value for value in values if value is not None)
-    rows = pl.read_ndjson(text)
+    if isinstance(given, Words | Visits):
+        return given.check(values)
+    assert isinstance(given, Clicks), "the rest reads clicks"
+    return check_windows(values, given.sessions() if name == "session" else given.truth())
+
+
+def check_windows(values: list[bytes | None], truth: pl.DataFrame) -> str:
+    rows = pl.read_ndjson(b"\n".join(value for value in values if value is not None))
     if "diff" in rows.columns:  # Pathway takes a result back before it gives the next
         rows = rows.filter(pl.col("diff") > 0)
     last = rows.group_by("user_id", "window_start", maintain_order=True).last()
-    truth = clicks.truth()
     both = truth.join(last, on=["user_id", "window_start"], how="full", suffix="_got")
     wrong = both.filter(
         pl.col("n").ne_missing(pl.col("n_got"))
@@ -114,7 +156,7 @@ def run_peers(bootstrap: str, clicks: Clicks) -> list[Result]:
     for peer in PEERS:
         events = min(peer.events_max, clicks.frame.height)
         part, topic, output = Clicks(clicks.frame[:events]), f"clicks-{peer.name}", f"totals-{peer.name}"
-        asyncio.run(produce(bootstrap, part, topic, output))
+        asyncio.run(produce_for_peer(bootstrap, part, topic, output))
         told = run_peer(peer, bootstrap, topic, output, events)
         if isinstance(told, str):
             print(f"{peer.name:26} {told}", flush=True)
@@ -135,15 +177,15 @@ def as_installed() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def run_job(name: str, bootstrap: str, clicks: Clicks) -> list[Result]:
+def run_job(name: str, bootstrap: str, given: Input) -> list[Result]:
     output = f"{name.replace('_', '-')}-{time.time_ns() % 1_000_000}"
-    command = [sys.executable, "-m", "benchmarks.job", name, bootstrap, "clicks", output]
+    command = [sys.executable, "-m", "benchmarks.job", name, bootstrap, output]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=as_installed())
     if done.returncode:
         sys.exit(f"{name} failed:\n{done.stderr}")
     told = json.loads(done.stdout.splitlines()[-1])
-    checked = check(name, asyncio.run(read_values(bootstrap, output)), clicks)
-    events = clicks.frame.height
+    checked = check(name, asyncio.run(read_values(bootstrap, output)), given)
+    events = given.events
     per_event = told["cpu_s"] / events * 1e6
     rate, peak = events / told["wall_s"], f"{told['peak_mib']:>6,.0f} MiB peak"
     commits = f"commits p50 {told['commit_p50_ms']:.0f} ms, p99 {told['commit_p99_ms']:.0f} ms"
@@ -178,13 +220,13 @@ def told(rows: list[dict[str, Any]]) -> list[Result]:
 def main(names: list[str]) -> None:
     about = machine()
     print(f"{about['cores']} cores, {about['memory_gib']} GiB, {about['cpu']}; {EVENTS:,} events", flush=True)
-    clicks = Clicks.generate(EVENTS)
+    given = inputs_of(names)
     with LocalBroker() as broker:
-        asyncio.run(produce(broker.bootstrap, clicks))
-        results = [result for name in names for result in run_job(name, broker.bootstrap, clicks)]
+        asyncio.run(produce(broker.bootstrap, {id(one): one for one in given.values()}.values()))
+        results = [result for name in names for result in run_job(name, broker.bootstrap, given[name])]
         results += exactly_once_cost(results)
         if os.environ.get("PEERS"):
-            results += run_peers(broker.bootstrap, clicks)
+            results += run_peers(broker.bootstrap, Clicks.generate(EVENTS))
     print("By stage, without network, event loop and start of the process:", flush=True)
     for name in ("tumbling_at_least_once", "pass_through"):
         print(line(name), flush=True)

@@ -21,6 +21,8 @@ PARTITIONS = 2
 BASE_MS = 1_795_543_200_000
 OUT_OF_ORDER_MS = 2_000
 WINDOW_MS = 10_000
+SESSION_GAP_MS = 10_000
+TOPIC = "clicks"
 SEED = 7
 CHUNK_ROWS = 100_000
 
@@ -55,20 +57,13 @@ class Clicks:
             )
         )
 
-    async def produce(self, broker: Broker, topic: str) -> None:
+    async def produce(self, broker: Broker, topic: str = TOPIC) -> None:
         """Creates the topic and writes everything, keyed by user."""
-        await broker.create_topics([TopicSpec(topic, PARTITIONS)])
-        producer = broker.producer()
-        await producer.start()
-        for start in range(0, self.frame.height, CHUNK_ROWS):
-            rows = self.frame[start : start + CHUNK_ROWS]
-            keys = _binary(rows["user_id"])
-            values = _binary(rows.select(pl.struct(pl.all()).struct.json_encode().alias("value"))["value"])
-            targets = murmur2_partitions(keys, PARTITIONS)
-            for index in range(PARTITIONS):
-                chosen = pa.array(np.flatnonzero(targets == index), pa.int64())
-                await (await producer.send(Partition(topic, index), Records(keys.take(chosen), values.take(chosen))))
-        await producer.stop()
+        await produce_columns(broker, topic, self.frame, key="user_id")
+
+    @property
+    def events(self) -> int:
+        return self.frame.height
 
     def truth(self) -> pl.DataFrame:
         """n and total by user and window, of all rows: none is late, since times lag by less than the grace."""
@@ -77,6 +72,32 @@ class Clicks:
             .group_by("user_id", "window_start")
             .agg(pl.len().cast(pl.Int64).alias("n"), pl.col("price").sum().alias("total"))
         )
+
+    def sessions(self) -> pl.DataFrame:
+        """n and total by user and session: two clicks of one user are in one session iff less than the gap lies between them."""
+        begins = (pl.col("ts").diff() >= SESSION_GAP_MS).fill_null(value=True).over("user_id")
+        numbered = self.frame.sort("user_id", "ts").with_columns(begins.cum_sum().over("user_id").alias("session"))
+        return numbered.group_by("user_id", "session").agg(
+            pl.col("ts").min().alias("window_start"),
+            pl.len().cast(pl.Int64).alias("n"),
+            pl.col("price").sum().alias("total"),
+        )
+
+
+async def produce_columns(broker: Broker, topic: str, frame: pl.DataFrame, *, key: str) -> None:
+    """Creates the topic and writes the rows as JSON, partitioned by the key as the Java client does."""
+    await broker.create_topics([TopicSpec(topic, PARTITIONS)])
+    producer = broker.producer()
+    await producer.start()
+    for start in range(0, frame.height, CHUNK_ROWS):
+        rows = frame[start : start + CHUNK_ROWS]
+        keys = _binary(rows[key])
+        values = _binary(rows.select(pl.struct(pl.all()).struct.json_encode().alias("value"))["value"])
+        targets = murmur2_partitions(keys, PARTITIONS)
+        for index in range(PARTITIONS):
+            chosen = pa.array(np.flatnonzero(targets == index), pa.int64())
+            await (await producer.send(Partition(topic, index), Records(keys.take(chosen), values.take(chosen))))
+    await producer.stop()
 
 
 def _binary(column: pl.Series) -> pa.LargeBinaryArray:

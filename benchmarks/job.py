@@ -1,4 +1,4 @@
-"""One measured run, in a process of its own: `python -m benchmarks.job NAME BOOTSTRAP TOPIC OUTPUT EVENTS`.
+"""One measured run, in a process of its own: `python -m benchmarks.job NAME BOOTSTRAP OUTPUT`.
 
 Prints one line of JSON: CPU seconds of the whole process (user and system, start-up included), wall seconds of the run,
 peak memory, and how long commits took. The broker's CPU is not in it; `benchmarks/stages.py` says where it goes.
@@ -12,7 +12,9 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,32 +22,73 @@ from millstream.ops.allocator import keep_freed_memory
 from millstream.state.directory import StateDirectory
 from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 from millstream.topics.kafka.broker import KafkaBroker
+from millstream.topics.topic import Topic
 from millstream.workers.app import App
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
+from millstream.workers.windows.session import session
 from millstream.workers.windows.tumbling import tumbling
 from millstream.workers.worker import Worker
 
-from .clicks import OUT_OF_ORDER_MS, WINDOW_MS
+from .clicks import OUT_OF_ORDER_MS, PARTITIONS, SESSION_GAP_MS, WINDOW_MS
+from .clicks import TOPIC as CLICKS
+from .visits import PURCHASES, UPPER_MS, VIEWS
+from .words import TOPIC as WORDS
 
-SCHEMA = {"user_id": "string", "price": "float", "ts": "timestamp_ms"}
 
-
-def app_named(name: str, topic: str, output: str) -> App:
+def app_named(name: str, output: str) -> App:
     """The jobs by name."""
     guarantee = "exactly_once" if name.endswith("exactly_once") else "at_least_once"
     app = App(f"bench-{output}", guarantee=guarantee, commit_interval="500ms" if "500ms" in name else "1s")
-    clicks = app.topic(topic, SCHEMA, key="user_id", event_time="ts", out_of_order=OUT_OF_ORDER_MS)
-    if name == "pass_through_bytes":
-        app.records(clicks).to(app.topic(output, codec="raw", partitions=2))
-        return app
-    rows = app.stream(clicks)
-    if name == "pass_through":
-        rows.to(app.topic(output, key="user_id", partitions=2))
-    else:
-        totals = rows.window(tumbling(WINDOW_MS), by="user_id").agg(n=Count(), total=Sum("price"))
-        totals.to(app.topic(output, key="user_id", partitions=2))
+    JOBS.get(name, tumbling_window)(app, output)
     return app
+
+
+def clicks(app: App) -> Topic:
+    schema = {"user_id": "string", "price": "float", "ts": "timestamp_ms"}
+    return app.topic(CLICKS, schema, key="user_id", event_time="ts", out_of_order=OUT_OF_ORDER_MS)
+
+
+def tumbling_window(app: App, output: str) -> None:
+    windowed = app.stream(clicks(app)).window(tumbling(WINDOW_MS), by="user_id")
+    windowed.agg(n=Count(), total=Sum("price")).to(app.topic(output, key="user_id", partitions=PARTITIONS))
+
+
+def session_window(app: App, output: str) -> None:
+    windowed = app.stream(clicks(app)).window(session(SESSION_GAP_MS), by="user_id", grace="0s", emit="final")
+    windowed.agg(n=Count(), total=Sum("price")).to(app.topic(output, key="user_id", partitions=PARTITIONS))
+
+
+def pass_through(app: App, output: str) -> None:
+    app.stream(clicks(app)).to(app.topic(output, key="user_id", partitions=PARTITIONS))
+
+
+def pass_through_bytes(app: App, output: str) -> None:
+    app.records(clicks(app)).to(app.topic(output, codec="raw", partitions=PARTITIONS))
+
+
+def word_count(app: App, output: str) -> None:
+    table = app.stream(app.topic(WORDS, {"word": "string"}, key="word")).group_by("word").agg(n=Count())
+    table.to(app.topic(output, key="word", partitions=PARTITIONS, cleanup="compact"))
+
+
+def interval_join(app: App, output: str) -> None:
+    told: Any = {"key": "user_id", "event_time": "ts", "out_of_order": OUT_OF_ORDER_MS}
+    views = app.topic(VIEWS, {"user_id": "string", "view_id": "int", "page": "string", "ts": "timestamp_ms"}, **told)
+    schema = {"user_id": "string", "order_id": "int", "amount": "float", "ts": "timestamp_ms"}
+    purchases = app.stream(app.topic(PURCHASES, schema, **told))
+    pairs = app.stream(views).interval_join(purchases, on="user_id", lower=0, upper=UPPER_MS)
+    chosen = pairs.select("user_id", "order_id", "view_id", "amount", "page")
+    chosen.to(app.topic(output, key="user_id", partitions=PARTITIONS))
+
+
+JOBS: dict[str, Callable[[App, str], None]] = {
+    "pass_through": pass_through,
+    "pass_through_bytes": pass_through_bytes,
+    "session": session_window,
+    "wordcount": word_count,
+    "interval_join": interval_join,
+}
 
 
 class Commits:
@@ -66,8 +109,8 @@ class Commits:
         return round(float(np.percentile(self.seconds, percent)) * 1000, 2)
 
 
-async def run(name: str, bootstrap: str, topic: str, output: str, commits: Commits) -> None:
-    app = app_named(name, topic, output)
+async def run(name: str, bootstrap: str, output: str, commits: Commits) -> None:
+    app = app_named(name, output)
     with tempfile.TemporaryDirectory() as folder:
         shared = RocksShared()
         databases = StateDirectory(Path(folder), app.name, lambda path: RocksDatabase(path, shared))
@@ -82,11 +125,11 @@ def peak_kib() -> int:
     return int(line.split()[1])
 
 
-def main(name: str, bootstrap: str, topic: str, output: str) -> None:
+def main(name: str, bootstrap: str, output: str) -> None:
     keep_freed_memory()
     begun = time.perf_counter()
     commits = Commits()
-    asyncio.run(run(name, bootstrap, topic, output, commits))
+    asyncio.run(run(name, bootstrap, output, commits))
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(

@@ -79,7 +79,7 @@ def fetches_of(buffer: bytes, clock: Clock) -> Iterator[Fetch]:
 
 
 def ready_task(job: str) -> Task:
-    topology = app_named(job, "clicks", "out").plan({"clicks": PARTITIONS, "out": PARTITIONS})
+    topology = app_named(job, "out").plan({"clicks": PARTITIONS, "out": PARTITIONS})
     task = Task(topology, topology.subs[0], 0, TaskSettings(), Silent())
     for state in task.states.values():
         state.restore((), ())
