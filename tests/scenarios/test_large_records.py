@@ -31,7 +31,8 @@ async def test_a_record_of_five_mib_is_read_and_its_copy_is_a_dead_letter(
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.create_topics([large, *others]).values():
         future.result()
-    producer = Producer({"bootstrap.servers": kafka, "message.max.bytes": 8 * 1024 * 1024})
+    sending = {"bootstrap.servers": kafka, "message.max.bytes": 8 * 1024 * 1024, "enable.idempotence": True}
+    producer = Producer(sending)  # idempotent: else what is sent again may come behind what was sent later
     for size in (10, LARGE, 20):
         producer.produce(f"{name}.in", orjson.dumps({"text": "x" * size}))
     producer.flush()
