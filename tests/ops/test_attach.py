@@ -80,7 +80,7 @@ def test_results_come_to_the_agents_of_the_same_worker(
         [NewTopic(f"{name}.{topic}", 1, 1) for topic in ("clicks", "totals", "seen")]
     ).values():
         future.result()
-    producer = Producer({"bootstrap.servers": kafka})
+    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True})
     for ts in (1_000, 2_000, 3_000, 30_000):
         producer.produce(f"{name}.clicks", orjson.dumps({"user": "ada", "ts": ts}), "ada")
     producer.flush()
