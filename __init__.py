@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .workers.reducers.mean import Mean as mean  # noqa: N813
     from .workers.reducers.min import Min as min_  # noqa: N813
     from .workers.reducers.sum import Sum as sum_  # noqa: N813
+    from .workers.windows.cumulative import cumulative
     from .workers.windows.hopping import hopping
     from .workers.windows.session import session
     from .workers.windows.tumbling import tumbling
@@ -52,6 +53,7 @@ __all__ = [
     "collect",
     "count",
     "count_distinct",
+    "cumulative",
     "first",
     "hopping",
     "last",
@@ -74,6 +76,7 @@ _WHERE = {
     "collect": "workers.reducers.collect:Collect",
     "count": "workers.reducers.count:Count",
     "count_distinct": "workers.reducers.count_distinct:CountDistinct",
+    "cumulative": "workers.windows.cumulative:cumulative",
     "first": "workers.reducers.first:First",
     "hopping": "workers.windows.hopping:hopping",
     "last": "workers.reducers.last:Last",

@@ -15,13 +15,14 @@ from millstream.workers.reducers.max import Max
 from millstream.workers.reducers.mean import Mean
 from millstream.workers.reducers.min import Min
 from millstream.workers.reducers.sum import Sum
+from millstream.workers.windows.cumulative import cumulative
 from millstream.workers.windows.hopping import hopping
 from millstream.workers.windows.session import session
 from millstream.workers.windows.sliding import sliding
 from millstream.workers.windows.tumbling import tumbling
 from tests.crashes.case import Case, Outputs, Row, differences, keyed, rows_of
 from tests.crashes.cases_rows import PARTITIONS, SCHEMA, by_partition, clicks
-from tests.oracles.windows import REDUCERS, SessionOracle, WindowOracle
+from tests.oracles.windows import REDUCERS, CumulativeOracle, SessionOracle, WindowOracle
 
 ROWS = clicks(30)
 INPUT = {"clicks": [keyed(rows, "user") for rows in by_partition(ROWS)]}
@@ -83,6 +84,30 @@ def judge_final(outputs: Outputs) -> list[str]:
 
 
 FINAL_CASE = Case("windows, final", build_final, INPUT, judge_final)
+
+
+# -- windows that grow: a row in several, late for some of them
+
+
+def build_cumulative(app: App) -> None:
+    windows = _source(app).window(cumulative("900ms", "300ms"), by="user", grace="0s", emit="final")
+    windows.agg(n=Count(), total=Sum("id")).to(app.topic("windows", key="user", partitions=PARTITIONS))
+
+
+def judge_cumulative(outputs: Outputs) -> list[str]:
+    expected = []
+    for rows in by_partition(ROWS):
+        oracle = CumulativeOracle(900, 300, 0, 0)
+        for row, before in _in_order(rows):
+            oracle.row(row["user"], row["ts"], before, row["id"])
+        expected += [
+            {"user": user, "window_start": start, "window_end": end, **_reduced(values, n="count", total="sum")}
+            for (user, (start, end)), values in oracle.rows.items()
+        ]
+    return differences("windows", expected, rows_of(outputs, "windows"))
+
+
+CUMULATIVE_CASE = Case("windows, cumulative", build_cumulative, INPUT, judge_cumulative)
 
 
 # -- a change at every commit
@@ -210,4 +235,4 @@ def judge_session_updates(outputs: Outputs) -> list[str]:
 
 
 SESSION_UPDATES_CASE = Case("sessions, update", build_session_updates, SESSION_INPUT, judge_session_updates)
-CASES = [FINAL_CASE, UPDATE_CASE, CHAINED_CASE, SESSIONS_CASE, SESSION_UPDATES_CASE]
+CASES = [FINAL_CASE, CUMULATIVE_CASE, UPDATE_CASE, CHAINED_CASE, SESSIONS_CASE, SESSION_UPDATES_CASE]

@@ -74,6 +74,8 @@ where: price > 0     | where: price > 0; drop table x | 15: where: an expression
 tumbling: 10s        | tumblin: 10s         | 16: 'tumblin' is not a key of a window; did you mean 'tumbling'?
 tumbling: 10s        | tumbling: 10 weeks   | 16: 'tumbling': '10 weeks' is not a duration; write a number and ms, s, m, h or d, as in '10s' or '1h30m'
 tumbling: 10s        | hopping: 10s         | 16: a hopping window needs 'hop', as in hopping: {size: 10s, hop: 10s}
+tumbling: 10s        | cumulative: 10s      | 16: a cumulative window needs 'step', as in cumulative: {size: 10s, step: 10s}
+tumbling: 10s        | cumulative: {size: 10s, step: 3s} | 16: cumulative: the size (10s) must be a multiple of the step (3s), such as 9s or 12s
 by: user             | by: usr              | 16: window by=: no column 'usr'. Columns there are: user, page, price, ts
 by: user, grace      | grace                | 16: a window needs 'by', the columns of its key
 grace: 5s, emit      | emit                 | 16: emit="final" needs grace=, as in grace="5s": a window is given once, so say how long it waits
@@ -81,7 +83,7 @@ emit: final          | emit: finally        | 16: 'emit': expected one of update
 aggregate:           | agregate:            | 17: 'agregate' is not a key of a stream; did you mean 'aggregate'?
 sum(price)           | sum(prise)           | 17: 'total': no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts
 sum(price)           | sum(page)            | 17: window tumbling 10s, total=sum(page): sum takes integers up to 64 bits with a sign, and floats, got a column of String
-sum(price)           | smu(price)           | 17: no reducer 'smu'; did you mean 'sum'? Reducers: collect, count, count_distinct, first, last, max, mean, min, sum
+sum(price)           | smu(price)           | 17: no reducer 'smu'; did you mean 'sum'? Reducers: approx_distinct, argmax, argmin, collect, collect_set, count,
 sum(price)           | price                | 17: 'price' is not a reducer; write name(column), as in sum(price), or count()
 to: totals           | to: "a b"            | 18: topic 'a b': a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'
 to: totals           | to: totals\n    to: x | 19: 'to' stands here twice, first on line 18

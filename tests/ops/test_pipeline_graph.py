@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream import App, Driver, count, hopping, last, max_, mean, min_, session, sum_, topic, tumbling
+from millstream import App, Driver, count, cumulative, hopping, last, max_, mean, min_, session, sum_, topic, tumbling
 from millstream.ops.describe.outline import outline_of
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.pipeline_yaml.streams import window_names
@@ -43,6 +43,7 @@ _WINDOWS: list[tuple[dict[str, Any], Callable[[], Any]]] = [
     ({"tumbling": "10s"}, lambda: tumbling("10s")),
     ({"tumbling": {"size": "1d", "offset": "-2h"}}, lambda: tumbling("1d", offset="-2h")),
     ({"hopping": {"size": "1m", "hop": "10s"}}, lambda: hopping("1m", "10s")),
+    ({"cumulative": {"size": "1h", "step": "10m"}}, lambda: cumulative("1h", "10m")),
     ({"session": "30s"}, lambda: session("30s")),
 ]
 _AGGREGATES: list[tuple[str, Callable[[], Any]]] = [

@@ -31,8 +31,8 @@ class WindowOracle:
     offset: int
     grace: int
     watermark: int = -(1 << 62)
-    rows: dict[tuple[Any, int], list[tuple[int, Any]]] = field(default_factory=dict)
-    """By (key, window start): (time, values) in order of arrival."""
+    rows: dict[tuple[Any, Any], list[tuple[int, Any]]] = field(default_factory=dict)
+    """By (key, name of the window: its start): (time, values) in order of arrival."""
     late: list[Any] = field(default_factory=list)
     """Values of rows late for all their windows by the watermark of their own partition."""
     woke: list[Any] = field(default_factory=list)
@@ -40,21 +40,35 @@ class WindowOracle:
     late_pairs: int = 0
     in_no_window: int = 0
 
+    def windows(self, time: int) -> dict[Any, int]:
+        """The ends of the windows a time is in, by the windows' names."""
+        return {start: start + self.size for start in windows_of(time, self.size, self.hop, self.offset)}
+
     def row(self, key: Any, time: int, before: int, values: Any) -> None:
-        starts = windows_of(time, self.size, self.hop, self.offset)
-        own = [start for start in starts if before >= start + self.size + self.grace]
-        gone = [start for start in starts if self.watermark >= start + self.size + self.grace]
+        windows = self.windows(time)
+        own = [name for name, end in windows.items() if before >= end + self.grace]
+        gone = [name for name, end in windows.items() if self.watermark >= end + self.grace]
         missed = set(own) | set(gone)
         self.late_pairs += len(missed)
-        self.in_no_window += not starts
-        if starts and len(missed) == len(starts):
-            (self.late if len(own) == len(starts) else self.woke).append(values)
-        for start in starts:
-            if start not in missed:
-                self.rows.setdefault((key, start), []).append((time, values))
+        self.in_no_window += not windows
+        if windows and len(missed) == len(windows):
+            (self.late if len(own) == len(windows) else self.woke).append(values)
+        for name in windows:
+            if name not in missed:
+                self.rows.setdefault((key, name), []).append((time, values))
 
     def advance(self, watermark: int) -> None:
         self.watermark = max(self.watermark, watermark)
+
+
+@dataclass
+class CumulativeOracle(WindowOracle):
+    """Windows of one start that grow: `hop` is the step, a window's name its (start, end)."""
+
+    def windows(self, time: int) -> dict[Any, int]:
+        (start,) = windows_of(time, self.size, self.size, self.offset)
+        ends = (start + k * self.hop for k in range(1, self.size // self.hop + 1))
+        return {(start, end): end for end in ends if end > time}
 
 
 @dataclass

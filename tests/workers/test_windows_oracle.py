@@ -1,4 +1,4 @@
-"""Tumbling and hopping windows against the record-at-a-time oracle: any disorder, cuts, interleaving, commits and crashes."""
+"""Tumbling, hopping and cumulative windows against the record-at-a-time oracle: any disorder, cuts, interleaving, commits and crashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from millstream.topics.schema import Schema
 from millstream.workers.operators.window_aggregate import WindowAggregate
 from millstream.workers.reducer import Reducer, parse_reducer
 from millstream.workers.windows._aligned import AlignedWindow
-from tests.oracles.windows import REDUCERS, WindowOracle
+from millstream.workers.windows.cumulative import cumulative
+from tests.oracles.windows import REDUCERS, CumulativeOracle, WindowOracle
 from tests.workers.window_run import Event, Log, WindowRun
 
 SCHEMA = Schema.of({"id": "int", "user": "string", "shop": "int", "price": "float", "n": "int", "page": "string"})
@@ -37,7 +38,10 @@ def _aggregates(texts: tuple[str, ...]) -> tuple[tuple[str, Reducer], ...]:
 def _step(rng: random.Random, emit: str, texts: tuple[str, ...]) -> WindowAggregate:
     size = rng.randrange(1, 30)
     hop = rng.choice([size, size, rng.randrange(1, 40)])
-    grid = AlignedWindow("hopping", size, hop, rng.choice([0, rng.randrange(-50, 50)]))
+    offset = rng.choice([0, rng.randrange(-50, 50)])
+    grid: Any = AlignedWindow("hopping", size, hop, offset)
+    if rng.random() < 0.3:
+        grid = cumulative(size * rng.randrange(1, 6), size, offset)
     by = rng.choice([("user",), ("shop",), ("user", "shop")])
     return WindowAggregate(grid, by, _aggregates(texts), rng.choice([0, 0, 1, 4, 30]), emit)  # type: ignore[arg-type]
 
@@ -78,8 +82,10 @@ def _log(rng: random.Random) -> Log:
 
 
 def _oracle(step: WindowAggregate, log: Log) -> WindowOracle:
-    window = step.window
-    oracle = WindowOracle(window.size_ms, window.hop_ms, window.offset_ms, step.grace_ms)
+    window: Any = step.window
+    grows = window.name == "cumulative"
+    made, every = (CumulativeOracle, window.step_ms) if grows else (WindowOracle, window.hop_ms)
+    oracle: WindowOracle = made(window.size_ms, every, window.offset_ms, step.grace_ms)
     for entry in log:
         if isinstance(entry, int):
             oracle.advance(entry)
@@ -99,12 +105,17 @@ def _expected(step: WindowAggregate, oracle: WindowOracle) -> dict[Any, list[Any
 
 
 def _got(step: WindowAggregate, row: dict[str, Any]) -> tuple[Any, list[Any]]:
-    assert row["window_end"] - row["window_start"] == step.window.size_ms
+    window: Any = step.window
+    name = row["window_start"]
+    if window.name == "cumulative":
+        name = row["window_start"], row["window_end"]
+    else:
+        assert row["window_end"] - row["window_start"] == window.size_ms
     assert row[TIME] == row["window_end"] - 1
     assert row[BEFORE] <= row[TIME]
     assert row[OFFSET] == -1
-    key = tuple(row[name] for name in step.by), row["window_start"]
-    return key, [row[name] for name, _ in step.aggregates]
+    key = tuple(row[column] for column in step.by), name
+    return key, [row[column] for column, _ in step.aggregates]
 
 
 def _check(seed: int, emit: str, *, crash: float, texts: tuple[str, ...] = AGGREGATES) -> WindowRun:

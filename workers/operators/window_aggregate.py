@@ -1,4 +1,4 @@
-"""Rows gathered by key in windows aligned to the epoch (tumbling, hopping).
+"""Rows gathered by key in windows aligned to the epoch (tumbling, hopping, cumulative).
 
     row at t, with BEFORE = w     late for [start, end)  iff  max(w, W of the task) >= end + grace
     advance(W)                    [start, end) closes    iff  W >= end + grace
@@ -37,7 +37,7 @@ from ..gathering import (
     keyed,
     values_of,
 )
-from ..grid import Grid
+from ..grid import Aligned
 from ..operator import Context, Emit, Operator, StateDefinition
 
 _PAIRS_MAX: Final = 1_000_000
@@ -52,7 +52,7 @@ class WindowAggregate:
     """
 
     kind: ClassVar[str] = "window_aggregate"
-    window: Grid
+    window: Aligned
     by: tuple[str, ...]
     aggregates: Aggregates
     grace_ms: int = 0
@@ -110,8 +110,7 @@ class WindowOperator(Operator):
 
     def _add(self, batch: Batch, keys: pl.Series) -> list[Emit]:
         times = batch.time
-        rows, starts = self.step.window.assign(times)
-        ends = starts + self.step.window.size_ms
+        rows, ends = self.step.window.assign(times)
         late: list[Emit] = []
         if rows is not None:
             self._count("rows_in_no_window", len(batch) - _different(rows))
@@ -137,7 +136,7 @@ class WindowOperator(Operator):
         return rows[~late], ends[~late], emits
 
     def _late_batch(self, batch: Batch, too_late: NDArray[np.bool_], by_task_only: NDArray[np.bool_]) -> Batch:
-        ends = self.step.window.last_starts(batch.time) + self.step.window.size_ms
+        ends = self.step.window.last_ends(batch.time)
         frame = batch.frame.filter(pl.Series(too_late))
         end, woke = pl.lit(pl.Series(ends[too_late])), pl.lit(pl.Series(by_task_only[too_late]))
         closed = pl.format("its last window ended at {} and closed at {}, ", end, end + self.step.grace_ms)
@@ -162,8 +161,7 @@ class WindowOperator(Operator):
     def _emits(self, rows: ResultRows | None) -> Sequence[Emit]:
         if rows is None:
             return ()
-        starts = rows.ends - self.step.window.size_ms
-        return self.writer.emits(rows, starts, self.passed_on, self.context)
+        return self.writer.emits(rows, self.step.window.starts(rows.ends), self.passed_on, self.context)
 
 
 def _mask(rows: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
