@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Collection
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -97,8 +98,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
                     raise ConfigurationError(f"{doing}: topic {topic!r} does not exist; create it first")
             elif now - asked > self._request_timeout_ms / 1000:
                 raise BrokerUnavailableError(f"{doing}: no broker answered what topic {topic!r} is")
-            await asyncio.sleep(self._retry_backoff)
+            if not self.cluster.partitions_for_topic(topic):
+                await asyncio.sleep(self._retry_backoff)
         return frozenset(known)
+
+    async def ask_about(self, topics: Collection[str]) -> None:
+        """Asks once for those that are not known yet: the stock client finds that out by failing, and waits before it asks."""
+        unknown = {topic for topic in topics if not self.cluster.partitions_for_topic(topic)}
+        if unknown:
+            self._topics.update(unknown)
+            await self._answered_update(asyncio.get_running_loop().time() + self._request_timeout_ms / 1000)
 
     async def _answered_update(self, until: float) -> bool:
         try:

@@ -117,6 +117,8 @@ class Reading:
         if not partitions:
             return {}
         fetcher = self._running()
+        assert self._client is not None, "it runs"
+        await self._client.ask_about({partition.topic for partition in partitions})
         asked = {_tp(partition): when for partition in partitions}
         doing = f"asking for offsets of {', '.join(sorted(map(str, partitions)))}"
         try:
