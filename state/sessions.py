@@ -71,12 +71,21 @@ class SessionState:
     """All open sessions of one step in one task: a `DurableState`.
 
     `updates`: results are given while sessions are open (`take_updates`), so names can have to be taken back.
+    `given_at_commits`: what the changelog has was given; else what is restored counts as changed (and perhaps as given).
     """
 
     def __init__(
-        self, name: str, gap_ms: int, grace_ms: int, accumulators: Sequence[Accumulator], *, updates: bool
+        self,
+        name: str,
+        gap_ms: int,
+        grace_ms: int,
+        accumulators: Sequence[Accumulator],
+        *,
+        updates: bool,
+        given_at_commits: bool = True,
     ) -> None:
-        self._name, self._gap, self._grace, self._updates = name, gap_ms, grace_ms, updates
+        self._name, self._gap, self._grace = name, gap_ms, grace_ms
+        self._restored = _LOGGED | (_GIVEN if updates else 0) | (0 if given_at_commits else _UNEMITTED)
         self._codes = KeyCodes()
         self._slots = SessionSlots(gap_ms + grace_ms, accumulators)
         self._layout = (np.dtype(np.int64), *(kind for a in self._slots.accumulators for kind in a.layout))
@@ -250,6 +259,10 @@ class SessionState:
         rows = self._rows(slots)
         return rows, self._joined_gone(_GIVEN)
 
+    def take_gone(self) -> Gone | None:
+        """Names taken back since the last call, alone. One may have come again: it is given with the next updates."""
+        return self._joined_gone(_GIVEN)
+
     def _rows(self, slots: Slots) -> SessionRows | None:
         if not len(slots):
             return None
@@ -328,7 +341,7 @@ class SessionState:
         if len(dead):
             starts, keys = split_keys(binary_array(dead))
             self._gone[_SAVED].append(Gone(keys, starts, starts))
-        known = _LOGGED | (_GIVEN if self._updates else 0)  # what was logged was given in the same commit
+        known = self._restored
         self._load(saved.join(logged, on="key", how="anti"), known | _SAVED)
         self._load(logged.filter(in_database & logged["value"].is_not_null()), known | _SAVED | _UNSAVED)
         self._load(logged.filter(~in_database & logged["value"].is_not_null()), known | _UNSAVED)

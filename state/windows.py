@@ -131,11 +131,20 @@ Chosen = list[tuple[int, Window, Slots]]
 class WindowState:
     """All open windows of one step in one task: a `DurableState`.
 
-    `accumulators` makes a fresh one an aggregate, for each window.
+    `accumulators` makes a fresh one an aggregate, for each window. `given_at_commits`: what the changelog has was given by
+    `take_updates`; else what is restored counts as changed.
     """
 
-    def __init__(self, name: str, grace_ms: int, accumulators: Callable[[], Sequence[Accumulator]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        grace_ms: int,
+        accumulators: Callable[[], Sequence[Accumulator]],
+        *,
+        given_at_commits: bool = True,
+    ) -> None:
         self._name = name
+        self._restored = _LOGGED if given_at_commits else _LOGGED | _UNEMITTED
         self._grace_ms = grace_ms
         self._accumulators = accumulators
         self._layouts = [accumulator.layout for accumulator in accumulators()]
@@ -288,10 +297,10 @@ class WindowState:
 
     def restore(self, stored: Iterable[Changes], tail: Iterable[Changes]) -> None:
         for changes in stored:
-            self._apply(changes, _LOGGED, in_database=True)
+            self._apply(changes, self._restored, in_database=True)
         self._saved_closed = self.closed_up_to
         for changes in tail:
-            self._apply(changes, _LOGGED | _UNSAVED, in_database=False)
+            self._apply(changes, self._restored | _UNSAVED, in_database=False)
         self._logged_closed = self.closed_up_to
         for end, window in list(self._windows.items()):
             if self._is_closed(end):

@@ -113,11 +113,11 @@ def _values(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series | None:
 
 
 def describe_aggregation(
-    window: str, by: Sequence[str], aggregates: Aggregates, grace: str, emit: str
+    window: str, by: Sequence[str], aggregates: Aggregates, emission: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """For `describe` and the fingerprint."""
+    """For `describe` and the fingerprint. `emission`: see `early.describe_emission`."""
     reducers = {name: describe_reducer(reducer) for name, reducer in aggregates}
-    return {"window": window, "by": ", ".join(by), "grace": grace, "emit": emit, **reducers}
+    return {"window": window, "by": ", ".join(by), **emission, **reducers}
 
 
 def aggregation_state(

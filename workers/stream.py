@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from ..topics.duration import Duration, duration_ms
+from ..topics.duration import Duration, duration_ms, duration_text
 from ..topics.schema import ColumnType, Schema
 from ..topics.topic import Topic, topic
 from .errors import PlanError
@@ -144,6 +144,7 @@ class Stream:
         by: Columns,
         grace: Duration | None = None,
         emit: Emission = "update",
+        every: Duration | None = None,
         late_to: str | Topic | None = None,
         name: str | None = None,
     ) -> WindowedStream:
@@ -151,6 +152,7 @@ class Stream:
 
         `grace`: how long after its end a window still takes rows (default 0 s; must be said with `emit="final"`).
         `emit`: "update" gives at each commit the net change; "final" gives each window once, when it has closed.
+        `every`: a changed window is given at most once in so much event time while it is open, with "final" as with "update".
         `late_to`: a topic for rows that came too late for all their windows, with the reason.
         """
         names = as_names(by)
@@ -162,7 +164,12 @@ class Stream:
         grace_ms = 0 if grace is None else duration_ms(grace, name="grace")
         if grace_ms < 0:
             raise PlanError(f"grace must not be negative, got {grace!r}")
-        return WindowedStream(self.partitioned(names), window, names, grace_ms, emit, late_to, name)
+        every_ms = None if every is None else duration_ms(every, name="every")
+        if every_ms is not None and every_ms <= 0:
+            raise PlanError(
+                f"every must be longer than 0, got {duration_text(every_ms)}; leave it out to have none early, or one at each commit"
+            )
+        return WindowedStream(self.partitioned(names), window, names, grace_ms, emit, late_to, name, every_ms)
 
     def interval_join(
         self,

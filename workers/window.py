@@ -9,7 +9,7 @@ from .operator import Step
 from .reducer import Reducer
 
 Emission = Literal["update", "final"]
-"""When results are given: at each commit what changed, or once a window when it has closed."""
+"""When results are given: at each commit what changed, or once a window when it has closed. `every`: see `early.py`."""
 
 
 class Window(Protocol):
@@ -25,7 +25,15 @@ class Window(Protocol):
         ...
 
     def aggregate(
-        self, by: Sequence[str], aggregates: Sequence[tuple[str, Reducer]], grace_ms: int, emit: Emission
+        self,
+        by: Sequence[str],
+        aggregates: Sequence[tuple[str, Reducer]],
+        grace_ms: int,
+        emit: Emission,
+        every_ms: int | None = None,
     ) -> Step:
-        """The step that gathers rows of these windows and key columns. Output 0: results; output 1: rows too late."""
+        """The step that gathers rows of these windows and key columns. Output 0: results; output 1: rows too late.
+
+        `every_ms`: how often results of open windows are given (`early.py`). Raises PlanError for what this kind has not.
+        """
         ...

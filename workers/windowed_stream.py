@@ -27,17 +27,18 @@ class WindowedStream:
     emit: Emission
     late_to: str | Topic | None
     name: str | None
+    every_ms: int | None = None
 
     def agg(self, **aggregates: Reducer) -> Stream:
         """One result column a keyword: `.agg(n=count(), total=sum("price"))`.
 
         Rows of the result: the `by` columns, `window_start`, `window_end` (ms, end exclusive), the named columns. Its time
-        is `window_end - 1`; it is keyed by the `by` columns (session windows with `emit="update"`: and `window_start`)
-        and stays partitioned as its input is.
+        is `window_end - 1`; it is keyed by the `by` columns (session windows with `emit="update"` or `every`: and
+        `window_start`) and stays partitioned as its input is.
         """
         if not aggregates:
             raise PlanError("agg needs at least one reducer, as in agg(n=count())")
-        step = self.window.aggregate(self.by, tuple(aggregates.items()), self.grace_ms, self.emit)
+        step = self.window.aggregate(self.by, tuple(aggregates.items()), self.grace_ms, self.emit, self.every_ms)
         stream = self.stream
         result = stream.then(step, name=self.name)
         if self.late_to is not None:
@@ -46,5 +47,6 @@ class WindowedStream:
 
     def _key(self) -> tuple[str, ...]:
         """A session that was merged away is taken back by a tombstone, which must say which session of the key it was."""
-        retracts = self.window.name == "session" and self.emit == "update"
+        early = self.emit == "update" or self.every_ms is not None
+        retracts = self.window.name == "session" and early
         return (*self.by, "window_start") if retracts else self.by

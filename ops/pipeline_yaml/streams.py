@@ -243,6 +243,7 @@ _WINDOW: Final[dict[str, Reader]] = {
     "by": names,
     "grace": duration,
     "emit": one_of("update", "final"),
+    "every": duration,
     "late_to": text,
     "name": text,
 }

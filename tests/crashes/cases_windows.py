@@ -86,6 +86,38 @@ def judge_final(outputs: Outputs) -> list[str]:
 FINAL_CASE = Case("windows, final", build_final, INPUT, judge_final)
 
 
+# -- each window once when it has closed, and before that how far it is
+
+
+def build_early(app: App) -> None:
+    source = _source(app, out_of_order="1s")
+    windows = source.window(tumbling("1500ms"), by="user", grace="0s", emit="final", every="400ms")
+    windows.agg(n=Count(), total=Sum("id")).to(app.topic("windows", key="user", partitions=PARTITIONS))
+
+
+def judge_early(outputs: Outputs) -> list[str]:
+    """Every result is what the first n rows of its window come to, n never goes back, the last is the whole.
+
+    One may come again after a restart, as it was.
+    """
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row in ROWS:
+        rows.setdefault((row["user"], row["ts"] // 1500 * 1500), []).append(row["id"])
+    said: list[str] = []
+    reached = dict.fromkeys(rows, 0)
+    for result in rows_of(outputs, "windows"):
+        key = (result["user"], result["window_start"])
+        if result["n"] < reached[key]:
+            said.append(f"windows: back {result}")
+        if result["total"] != sum(rows[key][: result["n"]]):
+            said.append(f"windows: wrong {result}")
+        reached[key] = result["n"]
+    return [*said, *(f"windows: lost {key}" for key, ids in rows.items() if reached[key] < len(ids))]
+
+
+EARLY_CASE = Case("windows, early", build_early, INPUT, judge_early)
+
+
 # -- windows that grow: a row in several, late for some of them
 
 
@@ -234,5 +266,30 @@ def judge_session_updates(outputs: Outputs) -> list[str]:
     return [*said, *differences("sessions", _sessions(SESSION_ROWS, 300), found)]
 
 
+def build_early_sessions(app: App) -> None:
+    source = _source(app, out_of_order="300ms")
+    sessions = source.window(session("600ms"), by="user", grace="0s", emit="final", every="400ms")
+    sessions.agg(n=Count(), total=Sum("id")).to(
+        app.topic("sessions", key=("user", "window_start"), partitions=PARTITIONS)
+    )
+
+
+def judge_early_sessions(outputs: Outputs) -> list[str]:
+    """Read as upserts. After a restart a result may come again, and a name be taken back that was never given."""
+    latest = {record.key: record for partition in outputs["sessions"] for record in partition}
+    found = [record.row for record in latest.values() if record.value is not None]
+    return differences("sessions", _sessions(SESSION_ROWS, 300), found)
+
+
+EARLY_SESSIONS_CASE = Case("sessions, early", build_early_sessions, SESSION_INPUT, judge_early_sessions)
 SESSION_UPDATES_CASE = Case("sessions, update", build_session_updates, SESSION_INPUT, judge_session_updates)
-CASES = [FINAL_CASE, CUMULATIVE_CASE, UPDATE_CASE, CHAINED_CASE, SESSIONS_CASE, SESSION_UPDATES_CASE]
+CASES = [
+    FINAL_CASE,
+    CUMULATIVE_CASE,
+    EARLY_CASE,
+    UPDATE_CASE,
+    CHAINED_CASE,
+    SESSIONS_CASE,
+    SESSION_UPDATES_CASE,
+    EARLY_SESSIONS_CASE,
+]

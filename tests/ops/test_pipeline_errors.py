@@ -79,6 +79,8 @@ tumbling: 10s        | cumulative: {size: 10s, step: 3s} | 16: cumulative: the s
 by: user             | by: usr              | 16: window by=: no column 'usr'. Columns there are: user, page, price, ts
 by: user, grace      | grace                | 16: a window needs 'by', the columns of its key
 grace: 5s, emit      | emit                 | 16: emit="final" needs grace=, as in grace="5s": a window is given once, so say how long it waits
+emit: final          | emit: final, every: 0s | 16: every must be longer than 0, got 0s; leave it out to have none early, or one at each commit
+emit: final          | emit: final, every: often | 16: 'every': 'often' is not a duration; write a number and ms, s, m, h or d, as in '10s' or '1h30m'
 emit: final          | emit: finally        | 16: 'emit': expected one of update, final, got 'finally'; did you mean 'final'?
 aggregate:           | agregate:            | 17: 'agregate' is not a key of a stream; did you mean 'aggregate'?
 sum(price)           | sum(prise)           | 17: 'total': no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts

@@ -23,10 +23,11 @@ OF_NUMBERS = ("count()", "sum(n)", "sum(price)", "mean(n)", "min(price)", "max(n
 OF_TEXTS = ("count(page)", "first(page)", "last(n)", "collect(page)", "count_distinct(page)", "max(page)", "last(page)")
 
 
-def _step(rng: random.Random, emit: str, texts: tuple[str, ...]) -> SessionAggregate:
+def _step(rng: random.Random, emit: str, texts: tuple[str, ...], *, early: bool) -> SessionAggregate:
     aggregates = tuple((f"a{i}", parse_reducer(text)) for i, text in enumerate(texts))
     gap, grace = rng.choice([1, 5, 20]), rng.choice([0, 0, 4, 30])
-    return SessionAggregate(gap, ("user",), aggregates, grace, emit)  # type: ignore[arg-type]
+    every = rng.choice([1, 7, 40]) if early else None
+    return SessionAggregate(gap, ("user",), aggregates, grace, emit, every_ms=every)  # type: ignore[arg-type]
 
 
 def _log(rng: random.Random, grace: int, *, on_time: bool, partitions: int = 1) -> Log:
@@ -90,7 +91,9 @@ def _table(step: SessionAggregate, run: WindowRun) -> list[tuple[Any, ...]]:
         for name, row in zip(names, rows, strict=True):
             if row.get(DELETED):
                 assert row[BEFORE] <= row[TIME]
-                del table[name]  # never of what was not there
+                if step.every_ms is None:
+                    assert name in table
+                table.pop(name, None)
             else:
                 table[name] = _result(step, row)
     return list(table.values())
@@ -100,13 +103,13 @@ def _sorted(sessions: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return sorted(sessions, key=lambda session: session[:3])
 
 
-def _check(seed: int, emit: str, *, on_time: bool, crash: float, texts: tuple[str, ...]) -> None:
+def _check(seed: int, emit: str, *, on_time: bool, crash: float, texts: tuple[str, ...], early: bool = False) -> None:
     rng = random.Random(seed)
-    step = _step(rng, emit, texts)
+    step = _step(rng, emit, texts, early=early)
     log = _log(rng, step.grace_ms, on_time=on_time)
     run = WindowRun(step, SCHEMA, rng, crash=crash).run(log)
     oracle = _oracle(step, log)
-    got = _table(step, run) if emit == "update" else [_result(step, row) for rows in run.rows for row in rows]
+    got = _table(step, run) if early or emit == "update" else [_result(step, row) for rows in run.rows for row in rows]
     expected = [(k, s, e, [_reduced(r, rows) for _, r in step.aggregates]) for k, s, e, rows in oracle.closed]
     assert _sorted(got) == _sorted(expected)
     assert Counter(row["id"] for row in run.late) == Counter(values["id"] for values in oracle.late)
@@ -144,3 +147,11 @@ def test_updates_of_rows_on_time_come_to_the_sessions_of_the_oracle(seed: int, t
 def test_crashes_change_nothing(seed: int, texts: tuple[str, ...]) -> None:
     _check(seed, "final", on_time=False, crash=0.2, texts=texts)
     _check(seed, "update", on_time=True, crash=0.2, texts=texts)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, texts=TEXTS, emit=st.sampled_from(["update", "final"]), crash=st.sampled_from([0.0, 0.2]))
+def test_early_results_come_to_the_sessions_of_the_oracle(
+    seed: int, texts: tuple[str, ...], emit: str, crash: float
+) -> None:
+    _check(seed, emit, on_time=True, crash=crash, texts=texts, early=True)

@@ -35,15 +35,17 @@ def _aggregates(texts: tuple[str, ...]) -> tuple[tuple[str, Reducer], ...]:
     return tuple((f"a{i}", parse_reducer(text)) for i, text in enumerate(texts))
 
 
-def _step(rng: random.Random, emit: str, texts: tuple[str, ...]) -> WindowAggregate:
+def _step(rng: random.Random, emit: str, texts: tuple[str, ...], *, early: bool = False) -> WindowAggregate:
     size = rng.randrange(1, 30)
     hop = rng.choice([size, size, rng.randrange(1, 40)])
     offset = rng.choice([0, rng.randrange(-50, 50)])
     grid: Any = AlignedWindow("hopping", size, hop, offset)
     if rng.random() < 0.3:
         grid = cumulative(size * rng.randrange(1, 6), size, offset)
+    every = rng.choice([1, 7, 40]) if early else None
     by = rng.choice([("user",), ("shop",), ("user", "shop")])
-    return WindowAggregate(grid, by, _aggregates(texts), rng.choice([0, 0, 1, 4, 30]), emit)  # type: ignore[arg-type]
+    grace = rng.choice([0, 0, 1, 4, 30])
+    return WindowAggregate(grid, by, _aggregates(texts), grace, emit, every_ms=every)  # type: ignore[arg-type]
 
 
 def _values(rng: random.Random, number: int) -> dict[str, Any]:
@@ -118,16 +120,18 @@ def _got(step: WindowAggregate, row: dict[str, Any]) -> tuple[Any, list[Any]]:
     return key, [row[column] for column, _ in step.aggregates]
 
 
-def _check(seed: int, emit: str, *, crash: float, texts: tuple[str, ...] = AGGREGATES) -> WindowRun:
+def _check(
+    seed: int, emit: str, *, crash: float, texts: tuple[str, ...] = AGGREGATES, early: bool = False
+) -> WindowRun:
     rng = random.Random(seed)
-    step, log = _step(rng, emit, texts), _log(rng)
+    step, log = _step(rng, emit, texts, early=early), _log(rng)
     run = WindowRun(step, SCHEMA, rng, crash=crash).run(log)
     oracle = _oracle(step, log)
     table: dict[Any, list[Any]] = {}
     for rows in run.rows:
         got = [_got(step, row) for row in rows]
-        assert len({key for key, _ in got}) == len(got), "a key and window twice in one commit"
-        if emit == "final":
+        assert early or len({key for key, _ in got}) == len(got), "a key and window twice in one commit"
+        if emit == "final" and not early:
             assert not {key for key, _ in got} & set(table), "a window was given twice"
         table.update(got)
     expected = _expected(step, oracle)
@@ -181,3 +185,23 @@ def test_crashes_change_nothing(seed: int, emit: str) -> None:
 )
 def test_the_other_reducers_and_crashes(seed: int, emit: str, texts: tuple[str, ...]) -> None:
     _check_nothing_left(_check(seed, emit, crash=0.2, texts=texts))
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1 << 40), emit=st.sampled_from(["update", "final"]))
+def test_early_results_come_to_those_of_the_oracle(seed: int, emit: str) -> None:
+    """And are given at most once in each `every` of the watermark, but for what comes when the window closes."""
+    run = _check(seed, emit, crash=0.0, early=True)
+    step: Any = run.step
+    cells: dict[Any, list[int]] = {}
+    for row in [row for rows in run.rows for row in rows]:
+        cells.setdefault(_got(step, row)[0], []).append((row[BEFORE] + step.grace_ms) // step.every_ms)
+    for *early, _ in cells.values():
+        assert len(set(early)) == len(early)
+    _check_nothing_left(run)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 1 << 40), emit=st.sampled_from(["update", "final"]))
+def test_early_results_survive_crashes(seed: int, emit: str) -> None:
+    _check_nothing_left(_check(seed, emit, crash=0.2, early=True))

@@ -5,7 +5,8 @@
 
 `emit="update"`: at each commit the sessions that changed, and a tombstone for each name (key, `window_start`) given before
 that is no more, because a row came before its start or two sessions became one. `emit="final"`: each session once, when it
-closes.
+closes. `every` makes updates rarer, and gives early ones before a final result (`workers/early.py`); the tombstones still come
+at each commit, since nobody would know of them after a crash. After one, a name may be taken back that was never given.
 
 With rows beyond grace two sessions of one key can have the same start; of upserts the later one stays.
 """
@@ -24,6 +25,7 @@ from ...state.sessions import SessionRows, SessionState
 from ...topics.batch import BEFORE, MIN_TIME, Batch
 from ...topics.duration import duration_text
 from ...topics.schema import Schema
+from ..early import EarlyResults, describe_emission
 from ..errors import PlanError
 from ..gathering import (
     LATE_REASON,
@@ -53,6 +55,7 @@ class SessionAggregate:
     grace_ms: int = 0
     emit: Literal["update", "final"] = "update"
     name: str = "sessions"
+    every_ms: int | None = None
 
     def __post_init__(self) -> None:
         if self.gap_ms <= 0:
@@ -67,14 +70,16 @@ class SessionAggregate:
 
     def build(self, inputs: Sequence[Schema]) -> SessionOperator:
         results, _ = self.output_schemas(inputs)
-        updates = self.emit == "update"
+        early = EarlyResults(self.emit, self.every_ms)
         made = accumulators(inputs[0], self.aggregates)
-        state = SessionState(self.name, self.gap_ms, self.grace_ms, made, updates=updates)
-        return SessionOperator(self, state, ResultWriter(results, self.by, self.window_text))
+        state = SessionState(
+            self.name, self.gap_ms, self.grace_ms, made, updates=early.any, given_at_commits=early.at_commits
+        )
+        return SessionOperator(self, state, ResultWriter(results, self.by, self.window_text), early)
 
     def describe(self) -> Mapping[str, str]:
-        grace = duration_text(self.grace_ms)
-        return describe_aggregation(self.window_text, self.by, self.aggregates, grace, self.emit)
+        emission = describe_emission(self.grace_ms, self.emit, self.every_ms)
+        return describe_aggregation(self.window_text, self.by, self.aggregates, emission)
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         return aggregation_state(self.window_text, self.by, self.aggregates, inputs[0], self.grace_ms)
@@ -83,10 +88,11 @@ class SessionAggregate:
 class SessionOperator(Operator):
     """The running step."""
 
-    def __init__(self, step: SessionAggregate, state: SessionState, writer: ResultWriter) -> None:
+    def __init__(self, step: SessionAggregate, state: SessionState, writer: ResultWriter, early: EarlyResults) -> None:
         self.step = step
         self.state = state
         self.writer = writer
+        self.early = early
         self.states = (state,)
         self.delay_ms = step.grace_ms
         self.watermark = MIN_TIME
@@ -129,13 +135,14 @@ class SessionOperator(Operator):
 
     def advance(self, watermark: int) -> Sequence[Emit]:
         emits = self._emits(self.state.close(watermark, changed_only=self._changed_only))
+        self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
         return emits
 
     def flush(self) -> Sequence[Emit]:
-        if not self._changed_only:
+        if not self.early.any:
             return ()
-        rows, gone = self.state.take_updates()
+        rows, gone = self.state.take_updates() if self.early.take() else (None, self.state.take_gone())
         tombstones = []
         if gone is not None:
             tombstones = self.writer.tombstones(gone.keys, gone.starts, gone.ends, self.passed_on)

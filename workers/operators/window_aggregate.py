@@ -8,13 +8,15 @@ batches changes nothing. A row of a partition that slept while the others went o
 it is not behind its own: its windows are gone, and it is counted apart (`late_rows.partition_woke`).
 
 `emit="update"`: at each commit (`flush`) the net change by key and window; what changed last comes when the window closes.
-`emit="final"`: each window once, when it closes.
+`emit="final"`: each window once, when it closes. `every` makes updates rarer, and gives early ones before a final result
+(`workers/early.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Final, Literal
 
 import numpy as np
@@ -24,8 +26,8 @@ from numpy.typing import NDArray
 from ...state.slots import ResultRows
 from ...state.windows import WindowState
 from ...topics.batch import BEFORE, MIN_TIME, Batch
-from ...topics.duration import duration_text
 from ...topics.schema import Schema
+from ..early import EarlyResults, describe_emission
 from ..gathering import (
     LATE_REASON,
     Aggregates,
@@ -58,18 +60,21 @@ class WindowAggregate:
     grace_ms: int = 0
     emit: Literal["update", "final"] = "update"
     name: str = "windows"
+    every_ms: int | None = None
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         return checked_schemas(f"window {self.window.describe()}", inputs[0], self.by, self.aggregates)
 
     def build(self, inputs: Sequence[Schema]) -> WindowOperator:
         results, _ = self.output_schemas(inputs)
-        state = WindowState(self.name, self.grace_ms, lambda: accumulators(inputs[0], self.aggregates))
-        return WindowOperator(self, state, ResultWriter(results, self.by, self.window.describe()))
+        early = EarlyResults(self.emit, self.every_ms)
+        made = partial(accumulators, inputs[0], self.aggregates)
+        state = WindowState(self.name, self.grace_ms, made, given_at_commits=early.at_commits)
+        return WindowOperator(self, state, ResultWriter(results, self.by, self.window.describe()), early)
 
     def describe(self) -> Mapping[str, str]:
-        grace = duration_text(self.grace_ms)
-        return describe_aggregation(self.window.describe(), self.by, self.aggregates, grace, self.emit)
+        emission = describe_emission(self.grace_ms, self.emit, self.every_ms)
+        return describe_aggregation(self.window.describe(), self.by, self.aggregates, emission)
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         return aggregation_state(self.window.describe(), self.by, self.aggregates, inputs[0], self.grace_ms)
@@ -78,10 +83,11 @@ class WindowAggregate:
 class WindowOperator(Operator):
     """The running step."""
 
-    def __init__(self, step: WindowAggregate, state: WindowState, writer: ResultWriter) -> None:
+    def __init__(self, step: WindowAggregate, state: WindowState, writer: ResultWriter, early: EarlyResults) -> None:
         self.step = step
         self.state = state
         self.writer = writer
+        self.early = early
         self.states = (state,)
         self.delay_ms = step.grace_ms
         self.watermark = MIN_TIME
@@ -152,11 +158,12 @@ class WindowOperator(Operator):
     def advance(self, watermark: int) -> Sequence[Emit]:
         rows = self.state.close(watermark, changed_only=self.step.emit == "update")
         emits = self._emits(rows)
+        self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
         return emits
 
     def flush(self) -> Sequence[Emit]:
-        return self._emits(self.state.take_updates()) if self.step.emit == "update" else ()
+        return self._emits(self.state.take_updates()) if self.early.take() else ()
 
     def _emits(self, rows: ResultRows | None) -> Sequence[Emit]:
         if rows is None:

@@ -17,6 +17,11 @@ class AlignedWindow(Grid):
     """A `Window` on a grid."""
 
     def aggregate(
-        self, by: Sequence[str], aggregates: Sequence[tuple[str, Reducer]], grace_ms: int, emit: Emission
+        self,
+        by: Sequence[str],
+        aggregates: Sequence[tuple[str, Reducer]],
+        grace_ms: int,
+        emit: Emission,
+        every_ms: int | None = None,
     ) -> Step:
-        return WindowAggregate(self, tuple(by), tuple(aggregates), grace_ms, emit)
+        return WindowAggregate(self, tuple(by), tuple(aggregates), grace_ms, emit, every_ms=every_ms)

@@ -56,9 +56,14 @@ class _Cumulative:
         return described(self.name, self.size_ms, {"step": self.step_ms}, self.offset_ms)
 
     def aggregate(
-        self, by: Sequence[str], aggregates: Sequence[tuple[str, Reducer]], grace_ms: int, emit: Emission
+        self,
+        by: Sequence[str],
+        aggregates: Sequence[tuple[str, Reducer]],
+        grace_ms: int,
+        emit: Emission,
+        every_ms: int | None = None,
     ) -> Step:
-        return WindowAggregate(self, tuple(by), tuple(aggregates), grace_ms, emit)
+        return WindowAggregate(self, tuple(by), tuple(aggregates), grace_ms, emit, every_ms=every_ms)
 
 
 def cumulative(size: Duration, step: Duration, offset: Duration = 0) -> _Cumulative:

@@ -27,9 +27,14 @@ class _Session:
         return f"session {duration_text(self.gap_ms)}"
 
     def aggregate(
-        self, by: Sequence[str], aggregates: Sequence[tuple[str, Reducer]], grace_ms: int, emit: Emission
+        self,
+        by: Sequence[str],
+        aggregates: Sequence[tuple[str, Reducer]],
+        grace_ms: int,
+        emit: Emission,
+        every_ms: int | None = None,
     ) -> Step:
-        return SessionAggregate(self.gap_ms, tuple(by), tuple(aggregates), grace_ms, emit)
+        return SessionAggregate(self.gap_ms, tuple(by), tuple(aggregates), grace_ms, emit, every_ms=every_ms)
 
 
 def session(gap: Duration) -> _Session:
