@@ -9,7 +9,8 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
+from contextlib import suppress
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import polars as pl
 
@@ -24,15 +25,20 @@ _ARGUMENT: Final = re.compile(
     r"""(?x) \s* (?:(?P<key>[A-Za-z_][A-Za-z0-9_]*) \s* = \s*)?
         (?:"(?P<double>[^"]*)" | '(?P<single>[^']*)' | \[(?P<items>[^][()"'=]*)\] | (?P<bare>[^][()"',=]+?)) \s* (?:,(?=.)|$)"""
 )
+_NUMBER_BEGINS: Final = frozenset("+-.0123456789")
 
 
 class Reducer(Protocol):
     """How rows become one value, in three vectorised steps: add, merge, result. Nulls are skipped, as in SQL.
 
-    A reducer is a class in a file of its own in `workers/reducers/`, and is named as the file.
+    A reducer is a frozen dataclass in a file of its own in `workers/reducers/`, and is named as the file; its fields are its
+    arguments. One of the user's own is an `AggregateFunction`.
     """
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """As it is written; of one that comes with Millstream, the name of its file."""
+        ...
 
     @property
     def column(self) -> str | None:
@@ -72,12 +78,9 @@ def describe_reducer(reducer: Reducer) -> str:
 
 
 def _arguments(reducer: Reducer) -> Iterator[str]:
-    if not dataclasses.is_dataclass(reducer):
-        yield from columns_read(reducer)
-        return
-    for field in dataclasses.fields(reducer):
+    for field in dataclasses.fields(cast(Any, reducer)):
         value = getattr(reducer, field.name)
-        if not field.repr or value is None:
+        if field.name == "name" or not field.repr or value is None:
             continue
         text = f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
         if field.default is dataclasses.MISSING or field.name == "column":
@@ -158,11 +161,10 @@ def _value(found: re.Match[str]) -> Any:
 
 
 def _number_or_text(text: str) -> int | float | str:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
+    if text[:1] in _NUMBER_BEGINS:
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(text)
     return text
 
 

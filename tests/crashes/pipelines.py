@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.crashes import cases_documents, cases_groups, cases_joins, cases_rows, cases_windows
+from tests.crashes import cases_documents, cases_groups, cases_joins, cases_reducers, cases_rows, cases_windows
 
 CASES = [
     cases_rows.ROWS_CASE,
     cases_rows.CALLS_CASE,
     *cases_windows.CASES,
+    cases_reducers.CASE,
     *cases_joins.CASES,
     cases_groups.CASE,
     cases_documents.CASE,

@@ -85,8 +85,11 @@ emit: final          | emit: finally        | 16: 'emit': expected one of update
 aggregate:           | agregate:            | 17: 'agregate' is not a key of a stream; did you mean 'aggregate'?
 sum(price)           | sum(prise)           | 17: 'total': no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts
 sum(price)           | sum(page)            | 17: window tumbling 10s, total=sum(page): sum takes integers up to 64 bits with a sign, and floats, got a column of String
-sum(price)           | smu(price)           | 17: no reducer 'smu'; did you mean 'sum'? Reducers: approx_distinct, argmax, argmin, collect, collect_set, count,
+sum(price)           | smu(price)           | 17: no reducer 'smu'; did you mean 'sum'? Reducers: approx_distinct, argmax, argmin, collect, collect_set, count, count_distinct, first, histogram, last, max, mean, min, quantile, std, sum, top_k, var
 sum(price)           | price                | 17: 'price' is not a reducer; write name(column), as in sum(price), or count()
+sum(price)           | "argmax(page, prise)" | 17: 'total': no column 'prise'; did you mean 'price'? Columns there are: user, page, price, ts
+sum(price)           | "quantile(price, 2)" | 17: quantile takes q as a number from 0.0 to 1.0, as in quantile(price, 0.95); got 2
+sum(price)           | quantile(price, 2)   | 17: 'quantile(price' is not a reducer; write name(column), as in sum(price), or count(); in {braces} a call with a comma needs quotes around it
 to: totals           | to: "a b"            | 18: topic 'a b': a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'
 to: totals           | to: totals\n    to: x | 19: 'to' stands here twice, first on line 18
 with: orders         | with: odrers         | 20: no topic and no stream 'odrers'; did you mean 'orders'?

@@ -19,13 +19,14 @@ from millstream.topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.schema import Schema
 from millstream.workers.errors import PlanError
 from millstream.workers.operators.window_aggregate import WindowAggregate
-from millstream.workers.reducer import describe_reducer, parse_reducer, reducer_named, reducer_names
+from millstream.workers.reducer import describe_reducer, parse_reducer, reducer_named
 from millstream.workers.windows.tumbling import tumbling
 from tests.oracles.windows import REDUCERS
 from tests.workers.window_run import Counts
 
 MOST = (1 << 63) - 1
 UTC_MS = pl.Datetime("ms", "UTC")
+OF_SCALARS = ["collect_set(x)", "top_k(x, 2)", "approx_distinct(x)"]
 
 
 def reduced(text: str, values: list[Any], dtype: pl.DataType, times: list[int] | None = None) -> Any:
@@ -108,6 +109,32 @@ def reduced(text: str, values: list[Any], dtype: pl.DataType, times: list[int] |
         ("collect(x)", pl.Date(), [date(2020, 1, 2)], [date(2020, 1, 2)]),
         ("collect(x)", UTC_MS, [datetime(2020, 1, 2, tzinfo=UTC)], [datetime(2020, 1, 2, tzinfo=UTC)]),
         ("collect(x)", pl.Float32(), [0.5], [0.5]),
+        ("collect_set(x)", pl.String(), ["b", "a", "b", None, ""], ["", "a", "b"]),
+        ("collect_set(x)", pl.Date(), [date(2020, 1, 2)] * 2, [date(2020, 1, 2)]),
+        ("collect_set(x)", pl.Float64(), [0.0, math.inf, -0.0, -1.5], [-1.5, 0.0, math.inf]),
+        # Variances: of too few values null; nothing is lost where values are large and close together.
+        ("var(x)", pl.Int64(), [7], None),
+        ("var(x, ddof=0)", pl.Int64(), [7], 0.0),
+        ("var(x)", pl.Int32(), [1, None, 2, 3], 1.0),
+        ("std(x)", pl.Float32(), [1.0, 3.0], math.sqrt(2)),
+        ("std(x, ddof=0)", pl.UInt64(), [1, 3], 1.0),
+        ("var(x)", pl.Float64(), [1e9 + 4, 1e9 + 7, 1e9 + 13, 1e9 + 16], 30.0),
+        # The largest, as often as they came.
+        ("top_k(x, 3)", pl.Int64(), [MOST, -MOST - 1, None, MOST], [MOST, MOST, -MOST - 1]),
+        ("top_k(x, 2)", pl.UInt64(), [1 << 63, 5, (1 << 64) - 1], [(1 << 64) - 1, 1 << 63]),
+        ("top_k(x, 2)", pl.String(), ["b", "é", "", "z"], ["é", "z"]),
+        ("top_k(x, 2)", pl.Binary(), [b"\xff", b"\xfe\xff", b""], [b"\xff", b"\xfe\xff"]),
+        ("top_k(x, 2)", UTC_MS, [datetime(2020, 1, 1, tzinfo=UTC)], [datetime(2020, 1, 1, tzinfo=UTC)]),
+        ("top_k(x, 2)", pl.Boolean(), [False, True, False], [True, False]),
+        # Borders belong to what is above them; NaN to nothing.
+        ("histogram(x, [0, 10])", pl.Int64(), [-1, 0, 9, 10, None], [1, 2, 1]),
+        ("histogram(x, [0])", pl.Float64(), [math.nan, math.inf, -math.inf, -0.0], [1, 2]),
+        ("quantile(x, 0.5)", pl.Float64(), [0.0, math.inf, -math.inf, math.nan], 0.0),
+        ("quantile(x, 1)", pl.Float64(), [-1.0, math.inf], math.inf),
+        ("quantile(x, 0)", pl.Int64(), [], None),
+        ("approx_distinct(x)", pl.String(), ["a", "", None, "a"], 2),
+        ("approx_distinct(x)", pl.Float64(), [0.0, -0.0, math.nan, -math.nan, math.inf], 3),
+        ("approx_distinct(x)", UTC_MS, [datetime(2020, 1, 2, tzinfo=UTC)] * 2, 1),
     ],
 )
 def test_of_these_values_this_is_the_result(text, dtype, values, expected):
@@ -222,6 +249,17 @@ def _same(got: list[Any], expected: list[Any], held: Any) -> None:
         ('max("unit price")', "max(unit price)"),
         ("collect('a(b)')", "collect(a(b))"),
         ("count_distinct(user.id)", "count_distinct(user.id)"),
+        ("quantile(price, 0.95)", "quantile(price, 0.95)"),
+        ("quantile( price,0.5 , relative_error = 0.02 )", "quantile(price, 0.5, relative_error=0.02)"),
+        ("quantile(price, q=1)", "quantile(price, 1)"),
+        ("argmin(page, 'unit price (net)')", "argmin(page, unit price (net))"),
+        ('argmax("a, b", c)', "argmax(a, b, c)"),
+        ("histogram(price, [0, 9.5,1e3])", "histogram(price, [0, 9.5, 1000.0])"),
+        ("histogram(price, edges=[-1])", "histogram(price, [-1])"),
+        ("top_k(nan, 3)", "top_k(nan, 3)"),
+        ("var(price, ddof=1)", "var(price)"),
+        ("std(price, 0)", "std(price, ddof=0)"),
+        ("approx_distinct(user, precision=14)", "approx_distinct(user, precision=14)"),
     ],
 )
 def test_reducers_are_written_as_calls(text, described):
@@ -234,7 +272,31 @@ def test_reducers_are_written_as_calls(text, described):
     [
         ("sum", "'sum' is not a reducer; write name(column)"),
         ("sum(price) + 1", "is not a reducer"),
-        ("sum(a, b)", "is not a reducer"),
+        ("sum(a, b)", "sum is written sum(price): too many positional arguments"),
+        ("sum(a,)", "is not a reducer"),
+        ("sum(a, b=)", "is not a reducer"),
+        ("var(a, ddof=1, ddof=0)", "is not a reducer"),
+        ("var(a, ddof=1, 0)", "is not a reducer"),
+        (
+            "quantile(price",
+            "is not a reducer; write name(column), as in sum(price), or count(); in {braces} a call with a comma",
+        ),
+        ("quantile(price)", "quantile is written quantile(price, q, relative_error=0.01, bins_max=2048): missing"),
+        ("argmax()", "argmax needs a column, as in argmax(price, by)"),
+        ("var(price, degrees=1)", "var is written var(price, ddof=1): got an unexpected keyword argument 'degrees'"),
+        ("argmin(page, 5)", "argmin takes a column's name, as in argmin('price'), got 5"),
+        ("var(price, ddof=2)", "var takes ddof=1 (of a sample) or ddof=0 (of a population), got ddof=2"),
+        ("quantile(price, 95)", "quantile takes q as a number from 0.0 to 1.0, as in quantile(price, 0.95); got 95"),
+        ("quantile(price, 0.5, relative_error=0)", "quantile takes relative_error as a number from 0.0001 to 0.5"),
+        ("quantile(price, 0.5, bins_max=0)", "quantile takes bins_max as a whole number from 1 to 1048576"),
+        ("top_k(price, 0)", "top_k takes k as a whole number from 1 to 1000, as in top_k(price, 3); got 0"),
+        ("top_k(price, 2.0)", "top_k takes k as a whole number"),
+        ("approx_distinct(user, 40)", "approx_distinct takes precision as a whole number from 4 to 16"),
+        ("histogram(price, [])", "histogram takes ascending edges, as in histogram(price, [0, 10, 100]), got []"),
+        ("histogram(price, [1, 1])", "histogram takes ascending edges"),
+        ("histogram(price, 5)", "histogram takes ascending edges"),
+        ("histogram(price, [a, b])", "histogram takes ascending edges"),
+        ("histogram(price, [0, 1e999])", "histogram takes ascending edges"),
         ("", "is not a reducer"),
         ("summ(price)", "no reducer 'summ'; did you mean 'sum'?"),
         ("COUNT()", "did you mean 'count'?"),
@@ -258,14 +320,46 @@ def test_only_numbers_add_up(name, dtype):
         reducer_named(name, "x").output_type(dtype)
 
 
-@pytest.mark.parametrize("name", ["min", "max", "first", "last", "count_distinct", "collect"])
-def test_lists_have_no_order(name):
-    with pytest.raises(PlanError, match=f"{name} takes numbers"):
-        reducer_named(name, "x").output_type(pl.List(pl.Int64))
+@pytest.mark.parametrize("text", ["var(x)", "std(x)", "histogram(x, [0])", "quantile(x, 0.5)"])
+@pytest.mark.parametrize("dtype", [pl.String(), pl.Boolean(), pl.Date(), UTC_MS, pl.Decimal(10, 2), pl.Int128(), None])
+def test_only_numbers_can_be_measured(text, dtype):
+    with pytest.raises(
+        PlanError, match="takes integers and floats up to 64 bits; cast the column first, got a column of"
+    ):
+        parse_reducer(text).output_type(dtype)
 
 
-def test_there_are_these_reducers():
-    assert reducer_names() == sorted(REDUCERS)
+@pytest.mark.parametrize(
+    "text", [f"{name}(x)" for name in ("min", "max", "first", "last", "count_distinct", "collect")] + OF_SCALARS
+)
+def test_lists_have_no_order(text):
+    with pytest.raises(PlanError, match=f"{text.partition('(')[0]} takes numbers"):
+        parse_reducer(text).output_type(pl.List(pl.Int64))
+
+
+@pytest.mark.parametrize("name", ["argmin", "argmax"])
+def test_neither_of_two_columns_can_be_a_list(name):
+    reducer = reducer_named(name, "x", "y")
+    for value, by in ((pl.List(pl.Int64), pl.Int64), (pl.Int64, pl.List(pl.Int64))):
+        with pytest.raises(PlanError, match=f"{name} takes numbers"):
+            reducer.output_type(pl.Struct({"value": value, "by": by}))
+
+
+@pytest.mark.parametrize(("name", "first"), [("argmin", 2), ("argmax", 4)])
+def test_of_rows_alike_the_earliest_counts_and_of_one_time_the_first_to_come(name, first):
+    """By batches too; a later row that is no better never takes the place."""
+    step = WindowAggregate(tumbling(100), ("user",), (("x", reducer_named(name, "x", "y")),))
+    operator = step.build([Schema.of({"user": "string", "x": "int", "y": "float"})])
+    operator.open(Counts(), MIN_TIME)
+    late = [(5, 9.0, 10), (6, 1.0, 40), (7, None, 0)]
+    rows = [(1, 5.0, 50), (2, 1.0, 30), (3, 1.0, 30), (8, 9.0, 20), (4, 9.0, 10), *late]
+    for x, y, time in rows:
+        data = {"user": ["a"], "x": [x], "y": [y], TIME: [time]}
+        frame = pl.DataFrame(data, schema_overrides={"y": pl.Float64})
+        frame = frame.with_columns(pl.lit(MIN_TIME).alias(BEFORE), pl.lit(0).alias(OFFSET))
+        operator.process(Batch(frame), 0)
+    (emit,) = operator.flush()
+    assert emit.batch.frame["x"].to_list() == [first]
 
 
 def test_bytes_of_other_aggregates_are_refused():

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...state.slots import Slots, Values
+from ..errors import PlanError
 from ..reducer import refused_type
 
 
@@ -66,6 +67,58 @@ def checked_scalar(reducer: str, column_type: pl.DataType | None) -> pl.DataType
     ):
         return column_type
     raise refused_type(reducer, column_type, "numbers up to 64 bits, times, booleans, text and bytes")
+
+
+def checked_number(reducer: str, column_type: pl.DataType | None) -> None:
+    """Raises PlanError for what is no number of up to 64 bits."""
+    if column_type is None or not column_type.is_numeric() or number_type(column_type) is None:
+        raise refused_type(reducer, column_type, "integers and floats up to 64 bits; cast the column first")
+
+
+def checked_between(call: str, what: str, value: object, least: float, most: float) -> None:
+    """Raises PlanError unless it is a number between the two; a whole one where they are. `call`: an example."""
+    kinds = (int,) if isinstance(least, int) and isinstance(most, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        reducer, numbers = call.partition("(")[0], "a whole number" if kinds == (int,) else "a number"
+        raise PlanError(f"{reducer} takes {what} as {numbers} from {least} to {most}, as in {call}; got {value!r}")
+
+
+def floats(values: Values) -> NDArray[np.float64]:
+    """Numbers without nulls as float64: integers beyond 2**53 are rounded."""
+    return np.asarray(numbers(values, np.dtype(np.float64)), np.float64)
+
+
+def array_of(values: Values, column_type: pl.DataType) -> NDArray[Any]:
+    """Values without nulls as an array: numbers as `numbers` gives them, texts and bytes as objects."""
+    kind = number_type(column_type)
+    if kind is not None:
+        return numbers(values, kind)
+    return np.array(texts(values, column_type).to_list(), object)
+
+
+def empty_array(shape: int | tuple[int, int], column_type: pl.DataType) -> NDArray[Any]:
+    """An array such as `array_of` gives, of zeros respectively None."""
+    kind = number_type(column_type)
+    return np.full(shape, None, object) if kind is None else np.zeros(shape, kind)
+
+
+def order_key(array: NDArray[Any], column_type: pl.DataType, *, largest_first: bool) -> NDArray[Any]:
+    """What sorts as the values do, or the other way round. NaN comes last in either; text and bytes go by bytes."""
+    if array.dtype == object:
+        array = pl.Series(array.tolist(), dtype=column_type).rank("dense").to_numpy()
+    if not largest_first:
+        return array
+    reversed_key: NDArray[Any] = -array if array.dtype.kind == "f" else ~array  # ~ cannot overflow, - can
+    return reversed_key
+
+
+def lists_of(rows: list[list[Any]], column_type: pl.DataType) -> pl.Series:
+    """Lists of values as `numbers` gives them, or of texts, as one column."""
+    kind = number_type(column_type)
+    if kind is None:
+        return pl.Series(rows, dtype=pl.List(column_type))
+    inner = pl.Series([], dtype=column_type).to_physical().dtype
+    return pl.Series(rows, dtype=pl.List(pl.UInt8 if kind == np.uint8 else inner)).cast(pl.List(column_type))
 
 
 def texts(values: Values, column_type: pl.DataType) -> pl.Series:

@@ -13,7 +13,7 @@ from ...state.slots import Accumulator, Slots, Values
 from ..reducer import checked_column
 from ._objects import ObjectAccumulator
 from ._packing import pack_values, unpack_values
-from ._values import checked_scalar, number_type, numbers, texts, without_nulls
+from ._values import checked_scalar, lists_of, number_type, numbers, texts, without_nulls
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,7 @@ class _Collected(ObjectAccumulator):
                 self.values[slot] = (times + more_times, values + more_values)
 
     def result(self, slots: Slots) -> pl.Series:
-        kind = number_type(self.column_type)
-        rows = [_in_order(held) for held in self.values[slots].tolist()]
-        if kind is None:
-            return pl.Series(rows, dtype=pl.List(self.column_type))
-        inner = pl.Series([], dtype=self.column_type).to_physical().dtype
-        return pl.Series(rows, dtype=pl.List(pl.UInt8 if kind == np.uint8 else inner)).cast(pl.List(self.column_type))
+        return lists_of([_in_order(held) for held in self.values[slots].tolist()], self.column_type)
 
     def dump(self, value: Any) -> bytes:
         if value is None:
