@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .workers.reducers.sum import Sum as sum_  # noqa: N813
     from .workers.reducers.top_k import TopK as top_k  # noqa: N813
     from .workers.reducers.var import Var as var  # noqa: N813
+    from .workers.windows.count import count as count_window
     from .workers.windows.cumulative import cumulative
     from .workers.windows.hopping import hopping
     from .workers.windows.session import session
@@ -68,6 +69,7 @@ __all__ = [
     "collect_set",
     "count",
     "count_distinct",
+    "count_window",
     "cumulative",
     "first",
     "histogram",
@@ -101,6 +103,7 @@ _WHERE = {
     "collect_set": "workers.reducers.collect_set:CollectSet",
     "count": "workers.reducers.count:Count",
     "count_distinct": "workers.reducers.count_distinct:CountDistinct",
+    "count_window": "workers.windows.count:count",
     "cumulative": "workers.windows.cumulative:cumulative",
     "first": "workers.reducers.first:First",
     "histogram": "workers.reducers.histogram:Histogram",

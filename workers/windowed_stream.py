@@ -30,7 +30,7 @@ class WindowedStream:
     every_ms: int | None = None
 
     def agg(self, **aggregates: Reducer) -> Stream:
-        """One result column a keyword: `.agg(n=count(), total=sum("price"))`.
+        """One result column a keyword: `.agg(n=count(), total=sum("price"))`. For windows by count see `windows/count.py`.
 
         Rows of the result: the `by` columns, `window_start`, `window_end` (ms, end exclusive), the named columns. Its time
         is `window_end - 1`; it is keyed by the `by` columns (session windows with `emit="update"` or `every`: and
@@ -40,6 +40,8 @@ class WindowedStream:
             raise PlanError("agg needs at least one reducer, as in agg(n=count())")
         step = self.window.aggregate(self.by, tuple(aggregates.items()), self.grace_ms, self.emit, self.every_ms)
         stream = self.stream
+        if self.late_to is not None and len(step.output_schemas([stream.schema])) == 1:
+            raise PlanError(f"window {self.window.describe()}: no row is ever late, so leave out late_to")
         result = stream.then(step, name=self.name)
         if self.late_to is not None:
             result.output(1).to(self.late_to)

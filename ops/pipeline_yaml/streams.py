@@ -23,7 +23,7 @@ from ...workers.reducer import Reducer, columns_read, parse_reducer
 from ...workers.stream import Stream
 from ...workers.window import Window
 from ..setting import did_you_mean
-from .readers import duration, mapping, names, one_of, placed, read_entries, text
+from .readers import duration, flag, mapping, names, one_of, placed, read_entries, text, whole
 from .sql import sql_expression
 from .tree import Entry, Items, Leaf, Mapping, Place, Reader, kind_of
 
@@ -224,21 +224,25 @@ def window_names() -> list[str]:
 
 
 def _window_of(entry: Entry) -> Window:
-    """`tumbling: 10s`, or `hopping: {size: 1m, hop: 10s}`: the arguments of the function of that name."""
+    """`tumbling: 10s`, or `hopping: {size: 1m, hop: 10s}`: the arguments of the function of that name, read by their types."""
     function: Callable[..., Window] = getattr(importlib.import_module(f"{windows.__name__}.{entry.key}"), entry.key)
     parameters = inspect.signature(function).parameters
+    readers = {name: _READERS.get(parameter.annotation, duration) for name, parameter in parameters.items()}
     if isinstance(entry.value, Mapping):
-        arguments = read_entries(entry.value, dict.fromkeys(parameters, duration), f"a {entry.key} window")
+        arguments = read_entries(entry.value, readers, f"a {entry.key} window")
     else:
-        arguments = {next(iter(parameters)): duration(entry)}
+        name, read = next(iter(readers.items()))
+        arguments = {name: read(entry)}
     for name, parameter in parameters.items():
         if name not in arguments and parameter.default is parameter.empty:
-            example = ", ".join(f"{one}: 10s" for one, known in parameters.items() if known.default is known.empty)
+            needed = [one for one, known in parameters.items() if known.default is known.empty]
+            example = ", ".join(f"{one}: {'10s' if readers[one] is duration else 10}" for one in needed)
             entry.value.place.fail(f"a {entry.key} window needs {name!r}, as in {entry.key}: {{{example}}}")
     with placed(entry.value.place):
         return function(**arguments)
 
 
+_READERS: Final[dict[str, Reader]] = {"int": whole, "bool": flag}
 _WINDOW: Final[dict[str, Reader]] = {
     "by": names,
     "grace": duration,

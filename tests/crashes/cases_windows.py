@@ -15,12 +15,13 @@ from millstream.workers.reducers.max import Max
 from millstream.workers.reducers.mean import Mean
 from millstream.workers.reducers.min import Min
 from millstream.workers.reducers.sum import Sum
+from millstream.workers.windows.count import count
 from millstream.workers.windows.cumulative import cumulative
 from millstream.workers.windows.hopping import hopping
 from millstream.workers.windows.session import session
 from millstream.workers.windows.sliding import sliding
 from millstream.workers.windows.tumbling import tumbling
-from tests.crashes.case import Case, Outputs, Row, differences, keyed, rows_of
+from tests.crashes.case import Case, Outputs, Row, differences, keyed, out_of_order, rows_of
 from tests.crashes.cases_rows import PARTITIONS, SCHEMA, by_partition, clicks
 from tests.oracles.windows import REDUCERS, CumulativeOracle, SessionOracle, WindowOracle
 
@@ -212,6 +213,38 @@ CHAINED_INPUT = {"clicks": [keyed(rows, "user") for rows in by_partition(CHAINED
 CHAINED_CASE = Case("windows, chained", build_chained, CHAINED_INPUT, judge_chained, {"watermark_interval_ms": 100})
 
 
+# -- so many rows a window, the last of each user perhaps fewer
+
+
+def build_counted(app: App) -> None:
+    windows = _source(app).window(count(3, partial=True), by="user")
+    windows.agg(n=Count(), total=Sum("id"), ids=Collect("id")).to(
+        app.topic("windows", key="user", partitions=PARTITIONS)
+    )
+
+
+def judge_counted(outputs: Outputs) -> list[str]:
+    """By arrival, which is the order of the partition a user's rows are in."""
+    expected = []
+    for user, ids in _ids_by_user().items():
+        for ordinal, first in enumerate(range(0, len(ids), 3)):
+            mine = ids[first : first + 3]
+            counts = {"n": len(mine), "total": sum(mine), "ids": sorted(mine)}
+            expected.append({"user": user, "window_ordinal": ordinal, **counts})
+    found = [{**row, "ids": sorted(row["ids"])} for row in rows_of(outputs, "windows")]
+    return [*differences("windows", expected, found), *out_of_order(outputs, "windows", "window_ordinal")]
+
+
+def _ids_by_user() -> dict[str, list[int]]:
+    ids: dict[str, list[int]] = {}
+    for row in [row for rows in by_partition(ROWS) for row in rows]:
+        ids.setdefault(row["user"], []).append(row["id"])
+    return ids
+
+
+COUNTED_CASE = Case("windows, counted", build_counted, INPUT, judge_counted)
+
+
 # -- sessions
 
 
@@ -289,6 +322,7 @@ CASES = [
     EARLY_CASE,
     UPDATE_CASE,
     CHAINED_CASE,
+    COUNTED_CASE,
     SESSIONS_CASE,
     SESSION_UPDATES_CASE,
     EARLY_SESSIONS_CASE,

@@ -76,6 +76,9 @@ tumbling: 10s        | tumbling: 10 weeks   | 16: 'tumbling': '10 weeks' is not 
 tumbling: 10s        | hopping: 10s         | 16: a hopping window needs 'hop', as in hopping: {size: 10s, hop: 10s}
 tumbling: 10s        | cumulative: 10s      | 16: a cumulative window needs 'step', as in cumulative: {size: 10s, step: 10s}
 tumbling: 10s        | cumulative: {size: 10s, step: 3s} | 16: cumulative: the size (10s) must be a multiple of the step (3s), such as 9s or 12s
+tumbling: 10s        | count: 10s           | 16: 'count': expected a whole number from 1 up, got '10s'
+tumbling: 10s        | count: {partial: true} | 16: a count window needs 'n', as in count: {n: 10}
+tumbling: 10s        | count: 10            | 17: window count 10: grace=5s is of event time, by which no row is late; leave it out
 by: user             | by: usr              | 16: window by=: no column 'usr'. Columns there are: user, page, price, ts
 by: user, grace      | grace                | 16: a window needs 'by', the columns of its key
 grace: 5s, emit      | emit                 | 16: emit="final" needs grace=, as in grace="5s": a window is given once, so say how long it waits

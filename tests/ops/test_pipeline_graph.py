@@ -12,7 +12,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream import App, Driver, count, cumulative, hopping, last, max_, mean, min_, session, sum_, topic, tumbling
+from millstream import (
+    App,
+    Driver,
+    count,
+    count_window,
+    cumulative,
+    hopping,
+    last,
+    max_,
+    mean,
+    min_,
+    session,
+    sum_,
+    topic,
+    tumbling,
+)
 from millstream.ops.describe.outline import outline_of
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.pipeline_yaml.streams import window_names
@@ -44,6 +59,8 @@ _WINDOWS: list[tuple[dict[str, Any], Callable[[], Any]]] = [
     ({"tumbling": {"size": "1d", "offset": "-2h"}}, lambda: tumbling("1d", offset="-2h")),
     ({"hopping": {"size": "1m", "hop": "10s"}}, lambda: hopping("1m", "10s")),
     ({"cumulative": {"size": "1h", "step": "10m"}}, lambda: cumulative("1h", "10m")),
+    ({"count": 10}, lambda: count_window(10)),
+    ({"count": {"n": 10, "partial": True}}, lambda: count_window(10, partial=True)),
     ({"session": "30s"}, lambda: session("30s")),
 ]
 _AGGREGATES: list[tuple[str, Callable[[], Any]]] = [
@@ -83,6 +100,7 @@ _options = st.fixed_dictionaries(
         "by": st.sampled_from([["user"], ["page"], ["user", "page"]]),
         "grace": st.sampled_from(["0s", "5s"]),
         "emit": st.sampled_from(["update", "final"]),
+        "every": st.just("2s"),
         "aggregate": st.dictionaries(st.sampled_from("abcd"), st.sampled_from(_AGGREGATES), min_size=1),
         "late_to": st.just("late"),
         "key_by": st.just(["page"]),
@@ -126,7 +144,8 @@ def _windowed(stream: Stream, entry: dict[str, Any], chosen: dict[str, Any]) -> 
     if not {"window", "by", "aggregate"} <= set(chosen):
         return stream
     kind, window = chosen["window"]
-    options = {name: chosen[name] for name in ("grace", "emit", "late_to") if name in chosen}
+    of_time = () if "count" in kind else ("grace", "every", "late_to")
+    options = {name: chosen[name] for name in ("emit", *of_time) if name in chosen}
     if options.get("emit") == "final":
         options.setdefault("grace", "0s")
     entry["window"] = {**kind, "by": chosen["by"], **options}

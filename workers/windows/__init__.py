@@ -1,1 +1,1 @@
-"""Window kinds, one a file: `tumbling`, `hopping`, `cumulative`, `session`. Their protocol is `workers/window.py`."""
+"""Window kinds, one a file: `tumbling`, `hopping`, `cumulative`, `session`, `count`. Their protocol is `workers/window.py`."""
