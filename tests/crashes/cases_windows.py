@@ -87,12 +87,20 @@ def judge_final(outputs: Outputs) -> list[str]:
 FINAL_CASE = Case("windows, final", build_final, INPUT, judge_final)
 
 
-# -- each window once when it has closed, and before that how far it is
+# -- each window when it has closed, and before that how far it is; or changes, but not at every commit
 
 
 def build_early(app: App) -> None:
-    source = _source(app, out_of_order="1s")
-    windows = source.window(tumbling("1500ms"), by="user", grace="0s", emit="final", every="400ms")
+    _early(app, emit="final", every="400ms")
+
+
+def build_rare(app: App) -> None:
+    """So rare that some commit has what was not given."""
+    _early(app, emit="update", every="5s")
+
+
+def _early(app: App, **options: Any) -> None:
+    windows = _source(app, out_of_order="1s").window(tumbling("1500ms"), by="user", grace="0s", **options)
     windows.agg(n=Count(), total=Sum("id")).to(app.topic("windows", key="user", partitions=PARTITIONS))
 
 
@@ -117,6 +125,7 @@ def judge_early(outputs: Outputs) -> list[str]:
 
 
 EARLY_CASE = Case("windows, early", build_early, INPUT, judge_early)
+RARE_CASE = Case("windows, rare updates", build_rare, INPUT, judge_early)
 
 
 # -- windows that grow: a row in several, late for some of them
@@ -299,9 +308,19 @@ def judge_session_updates(outputs: Outputs) -> list[str]:
     return [*said, *differences("sessions", _sessions(SESSION_ROWS, 300), found)]
 
 
+MERGED_ROWS: list[Row] = [
+    {"id": n, "user": f"user-{user}", "page": "page", "ts": first + within + user * 10}
+    for n, (first, within, user) in enumerate(
+        (first, within, user) for first in range(0, 9_600, 2_400) for within in (0, 900, 450) for user in range(5)
+    )
+]
+"""Of each user two sessions that become one by a third row."""
+MERGED_INPUT = {"clicks": [keyed(rows, "user") for rows in by_partition(MERGED_ROWS)]}
+
+
 def build_early_sessions(app: App) -> None:
-    source = _source(app, out_of_order="300ms")
-    sessions = source.window(session("600ms"), by="user", grace="0s", emit="final", every="400ms")
+    source = _source(app, out_of_order="600ms")
+    sessions = source.window(session("600ms"), by="user", grace="0s", emit="final", every="300ms")
     sessions.agg(n=Count(), total=Sum("id")).to(
         app.topic("sessions", key=("user", "window_start"), partitions=PARTITIONS)
     )
@@ -311,15 +330,19 @@ def judge_early_sessions(outputs: Outputs) -> list[str]:
     """Read as upserts. After a restart a result may come again, and a name be taken back that was never given."""
     latest = {record.key: record for partition in outputs["sessions"] for record in partition}
     found = [record.row for record in latest.values() if record.value is not None]
-    return differences("sessions", _sessions(SESSION_ROWS, 300), found)
+    return differences("sessions", _sessions(MERGED_ROWS, 600), found)
 
 
-EARLY_SESSIONS_CASE = Case("sessions, early", build_early_sessions, SESSION_INPUT, judge_early_sessions)
+SMALL_POLLS = {"poll_records_max": 2}
+EARLY_SESSIONS_CASE = Case(
+    "sessions, early", build_early_sessions, MERGED_INPUT, judge_early_sessions, settings=SMALL_POLLS
+)
 SESSION_UPDATES_CASE = Case("sessions, update", build_session_updates, SESSION_INPUT, judge_session_updates)
 CASES = [
     FINAL_CASE,
     CUMULATIVE_CASE,
     EARLY_CASE,
+    RARE_CASE,
     UPDATE_CASE,
     CHAINED_CASE,
     COUNTED_CASE,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import orjson
+import polars as pl
 import pytest
 
-from millstream import App, Driver, session, tumbling
+from millstream import App, Driver, run_batch, session, tumbling
 from millstream.topics.batch import BEFORE, MAX_TIME, MIN_TIME, TIME
 from millstream.topics.schema import Schema
 from millstream.workers.early import EarlyResults
@@ -150,10 +153,10 @@ def test_a_session_merged_away_is_taken_back_at_the_next_commit_and_its_heir_giv
     assert counted(operator.advance(MAX_TIME)) == [(15, 2)]
 
 
-def _totals(window, every, **options):
+def _totals(window, every, out_of_order="0s", **options):
     app = App("early")
     schema: dict[str, Any] = {"user": "string", "ts": "timestamp_ms"}
-    clicks = app.stream(app.topic("clicks", schema, key="user", event_time="ts"))
+    clicks = app.stream(app.topic("clicks", schema, key="user", event_time="ts", out_of_order=out_of_order))
     return app, clicks.window(window, by="user", grace="0s", every=every, **options).agg(n=parse_reducer("count()"))
 
 
@@ -192,3 +195,41 @@ def test_it_is_described_where_it_is_there():
         "every": "1s",
         "n": "count()",
     }
+
+
+ROWS = [{"user": f"u{i % 3}", "ts": i * 700 % 9_000 + i * 100 - 3_000} for i in range(60)]
+
+
+def _latest(rows):
+    return {(row["user"], row["window_start"]): (row["window_end"], row["n"]) for row in rows}
+
+
+@pytest.mark.parametrize("window", [tumbling("4s"), session("500ms")], ids=["tumbling", "session"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_result_of_a_window_is_what_a_bounded_run_without_every_gives(window, seed):
+    expected = _bounded(window, None)
+    assert _bounded(window, "1s") == expected
+    app, totals = _totals(window, "1s", out_of_order="20s", emit="final")
+    totals.to("totals")
+    rng, driver, at = random.Random(seed), Driver(app), 0
+    while at < len(ROWS):
+        size = rng.randrange(1, 9)
+        driver.send("clicks", ROWS[at : at + size])
+        at += size
+        rng.choice([driver.process, driver.commit, driver.checkpoint])()
+        if rng.random() < 0.3:
+            driver.crash()
+    driver.end()
+    table: dict[Any, Any] = {}
+    for record in driver.records("totals"):
+        if record.value is None:
+            table.pop(tuple(orjson.loads(record.key or b"")), None)
+        else:
+            table.update(_latest([orjson.loads(record.value)]))
+    assert table == expected
+
+
+def _bounded(window, every):
+    app, totals = _totals(window, every, out_of_order="20s", emit="final")
+    totals.to("totals")
+    return _latest(run_batch(app, {"clicks": pl.DataFrame(ROWS)})["totals"].to_dicts())
