@@ -48,7 +48,9 @@ def test_every_name_is_there(name: str) -> None:
 
 
 def test_a_name_that_is_not_there_is_said() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'Stream'; public names are AggregateFunction, App, Driver"):
+    with pytest.raises(
+        AttributeError, match="has no attribute 'Stream'; public names are AggregateFunction, App, Driver"
+    ):
         millstream.Stream  # noqa: B018
 
 
