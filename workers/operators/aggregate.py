@@ -13,15 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import polars as pl
-
-from ...state.groups import GroupRows, GroupState
-from ...topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch
-from ...topics.key import columns_of
+from ...state.groups import GroupState
+from ...topics.batch import MIN_TIME, Batch
 from ...topics.schema import Schema
 from ..gathering import (
-    EMIT_ROWS_MAX,
     Aggregates,
     accumulators,
     aggregation_state,
@@ -29,6 +24,7 @@ from ..gathering import (
     result_schema,
     values_of,
 )
+from ..keyed_results import KeyedWriter
 from ..operator import Context, Emit, Operator, StateDefinition
 from ..reducer import describe_reducer
 
@@ -47,7 +43,8 @@ class Aggregate:
 
     def build(self, inputs: Sequence[Schema]) -> AggregateOperator:
         (results,) = self.output_schemas(inputs)
-        return AggregateOperator(self, GroupState(self.name, lambda: accumulators(inputs[0], self.aggregates)), results)
+        state = GroupState(self.name, lambda: accumulators(inputs[0], self.aggregates))
+        return AggregateOperator(self, state, KeyedWriter("group_by", results, len(self.by)))
 
     def describe(self) -> Mapping[str, str]:
         reducers = {name: describe_reducer(reducer) for name, reducer in self.aggregates}
@@ -60,10 +57,10 @@ class Aggregate:
 class AggregateOperator(Operator):
     """The running step."""
 
-    def __init__(self, step: Aggregate, state: GroupState, results: Schema) -> None:
+    def __init__(self, step: Aggregate, state: GroupState, writer: KeyedWriter) -> None:
         self.step = step
         self.state = state
-        self.results = results
+        self.writer = writer
         self.states = (state,)
         self.watermark = MIN_TIME
 
@@ -85,24 +82,4 @@ class AggregateOperator(Operator):
         rows = self.state.take_updates()
         if rows is None:
             return ()
-        frame = self._frame(rows)
-        if rows.unfit is not None:
-            beyond = np.flatnonzero(rows.unfit)
-            self.context.reject(Batch(frame), beyond, [UNFIT] * len(beyond))
-            frame = frame.filter(pl.Series(~rows.unfit))
-        return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX) if len(part)]
-
-    def _frame(self, rows: GroupRows) -> pl.DataFrame:
-        by = len(self.step.by)
-        columns = columns_of(rows.keys, Schema(self.results.columns[:by])).get_columns()
-        names = self.results.names[by:]
-        columns += [result.alias(name) for name, result in zip(names, rows.results, strict=True)]
-        columns += [
-            pl.Series(TIME, np.maximum(rows.times, self.watermark)),
-            pl.Series(BEFORE, np.full(len(rows), self.watermark)),
-            pl.Series(OFFSET, np.full(len(rows), -1)),
-        ]
-        return pl.DataFrame(columns)
-
-
-UNFIT = "group_by: an integer sum is beyond 64 bits; sum a float column"
+        return self.writer.emits(rows, self.watermark, self.context)

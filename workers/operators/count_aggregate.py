@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final
 
-import numpy as np
 import polars as pl
 
 from ...state.counted import CountedRows, CountedState
-from ...topics.batch import BEFORE, MAX_TIME, MIN_TIME, OFFSET, TIME, Batch
-from ...topics.key import columns_of
+from ...topics.batch import MAX_TIME, MIN_TIME, Batch
 from ...topics.schema import Schema
 from ..errors import PlanError
 from ..gathering import (
-    EMIT_ROWS_MAX,
     Aggregates,
     accumulators,
     aggregation_state,
@@ -34,6 +31,7 @@ from ..gathering import (
     result_schema,
     values_of,
 )
+from ..keyed_results import KeyedWriter
 from ..operator import Context, Emit, Operator, StateDefinition
 
 WINDOW_ORDINAL: Final = "window_ordinal"
@@ -68,7 +66,7 @@ class CountAggregate:
     def build(self, inputs: Sequence[Schema]) -> CountOperator:
         (results,) = self.output_schemas(inputs)
         state = CountedState(self.name, self.rows, partial(accumulators, inputs[0], self.aggregates))
-        return CountOperator(self, state, results)
+        return CountOperator(self, state, KeyedWriter(f"window {self.window_text}", results, len(self.by)))
 
     def describe(self) -> Mapping[str, str]:
         given = {"partial": "at the end"} if self.partial else {}
@@ -81,10 +79,10 @@ class CountAggregate:
 class CountOperator(Operator):
     """The running step."""
 
-    def __init__(self, step: CountAggregate, state: CountedState, results: Schema) -> None:
+    def __init__(self, step: CountAggregate, state: CountedState, writer: KeyedWriter) -> None:
         self.step = step
         self.state = state
-        self.results = results
+        self.writer = writer
         self.states = (state,)
         self.watermark = MIN_TIME
 
@@ -105,23 +103,4 @@ class CountOperator(Operator):
     def _emits(self, rows: CountedRows | None) -> Sequence[Emit]:
         if rows is None:
             return ()
-        frame = self._frame(rows)
-        if rows.unfit is not None:
-            beyond = np.flatnonzero(rows.unfit)
-            reason = f"window {self.step.window_text}: an integer sum is beyond 64 bits; sum a float column"
-            self.context.reject(Batch(frame), beyond, [reason] * len(beyond))
-            frame = frame.filter(pl.Series(~rows.unfit))
-        return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX) if len(part)]
-
-    def _frame(self, rows: CountedRows) -> pl.DataFrame:
-        by = len(self.step.by)
-        columns = columns_of(rows.keys, Schema(self.results.columns[:by])).get_columns()
-        columns.append(pl.Series(WINDOW_ORDINAL, rows.ordinals))
-        names = self.results.names[by + 1 :]
-        columns += [result.alias(name) for name, result in zip(names, rows.results, strict=True)]
-        columns += [
-            pl.Series(TIME, np.maximum(rows.times, self.watermark)),
-            pl.Series(BEFORE, np.full(len(rows), self.watermark)),
-            pl.Series(OFFSET, np.full(len(rows), -1)),
-        ]
-        return pl.DataFrame(columns)
+        return self.writer.emits(rows, self.watermark, self.context, [pl.Series(WINDOW_ORDINAL, rows.ordinals)])
