@@ -7,25 +7,17 @@ Another order is written as two entries, the first of which names its result by 
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import polars as pl
-
 from ...topics.topic import Topic, topic
-from ...workers import windows
 from ...workers.app import App
-from ...workers.reducer import Reducer, columns_read, parse_reducer
 from ...workers.stream import Stream
-from ...workers.window import Window
 from ..setting import did_you_mean
-from .readers import duration, flag, mapping, names, one_of, placed, read_entries, text, whole
-from .sql import sql_expression
-from .tree import Entry, Items, Leaf, Mapping, Place, Reader, kind_of
+from . import joins, rows, windows
+from .readers import mapping, names, placed, read_entries, text
+from .tree import Entry, Items, Leaf, Mapping, Place, kind_of
 
 KEYS: Final = (
     *("from", "interval_join", "where", "with", "select", "key_by"),
@@ -94,107 +86,6 @@ def _check_aggregation(given: Mapping) -> None:
         here.place.fail("'aggregate' goes together with 'window' or with 'group_by'")
 
 
-def _interval_join(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    given = mapping(entry, "a mapping such as {with: clicks, on: user, lower: 0s, upper: 5m}")
-    options = read_entries(given, _JOIN, "an interval_join")
-    for key in ("with", "on", "lower", "upper"):
-        given.need(key, "an interval_join")
-    right = streams.stream(options.pop("with"), given.need("with", "an interval_join").value.place)
-    if "late_to" in options:
-        options["late_to"] = streams.topic_or_name(options["late_to"])
-    with placed(entry.place):
-        return stream.interval_join(right, **options)
-
-
-def _where(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    predicate = sql_expression(text(entry), stream.schema, entry.value.place, entry.key)
-    with placed(entry.value.place):
-        return stream.filter(predicate)
-
-
-def _with(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    columns: dict[str, Any] = _expressions(entry, stream)
-    if "name" in columns:  # the keyword of the fluent face for the step's own name
-        entry.place.fail("'with' cannot make a column called 'name'; 'select' can")
-    with placed(entry.place):
-        return stream.with_columns(**columns)
-
-
-def _select(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    if isinstance(entry.value, Mapping):
-        computed = [expression.alias(name) for name, expression in _expressions(entry, stream).items()]
-        with placed(entry.place):
-            return stream.select(*computed)
-    columns = [sql_expression(one, stream.schema, entry.value.place, entry.key) for one in names(entry)]
-    with placed(entry.value.place):
-        return stream.select(*columns)
-
-
-def _expressions(entry: Entry, stream: Stream) -> dict[str, pl.Expr]:
-    given = mapping(entry, "a mapping of names to expressions, as in {total: price * qty}")
-    if not given.entries:
-        entry.place.fail(f"{entry.key!r}: expected at least one column")
-    return {one.key: sql_expression(text(one), stream.schema, one.value.place, one.key) for one in given}
-
-
-def _key_by(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    with placed(entry.value.place):
-        return stream.key_by(*names(entry))
-
-
-def _window(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
-    options = mapping(entry, "a mapping such as {tumbling: 10s, by: user}")
-    kinds = window_names()
-    options.check_keys((*kinds, *_WINDOW), "a window")
-    chosen = [one for one in options if one.key in kinds]
-    if len(chosen) != 1:
-        entry.place.fail(
-            f"a window needs one of {', '.join(kinds)}, as in {{tumbling: 10s, by: user}}; got {len(chosen)}"
-        )
-    window = _window_of(chosen[0])
-    read = {one.key: _WINDOW[one.key](one) for one in options if one.key in _WINDOW}
-    if "by" not in read:
-        entry.place.fail("a window needs 'by', the columns of its key")
-    if "late_to" in read:
-        read["late_to"] = streams.topic_or_name(read["late_to"])
-    with placed(entry.place):
-        windowed = stream.window(window, **read)
-    aggregate = given.get("aggregate")
-    assert aggregate is not None, "checked before"
-    reducers = _reducers(aggregate, stream)
-    with placed(aggregate.place):
-        return windowed.agg(**reducers)
-
-
-def _group_by(_streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
-    options: dict[str, Any] = {}
-    if isinstance(entry.value, Mapping):
-        options = read_entries(entry.value, {"by": names, "name": text}, "'group_by'")
-        entry.value.need("by", "'group_by'")
-    by = options.pop("by", None) or names(entry)
-    with placed(entry.value.place):
-        grouped = stream.group_by(*by, **options)
-    aggregate = given.get("aggregate")
-    assert aggregate is not None, "checked before"
-    reducers = _reducers(aggregate, stream)
-    with placed(aggregate.place):
-        return grouped.agg(**reducers).changes()
-
-
-def _reducers(entry: Entry, stream: Stream) -> dict[str, Reducer]:
-    found = {}
-    for one in mapping(entry, "a mapping such as {n: count(), total: sum(price)}"):
-        with placed(one.value.place):
-            reducer = parse_reducer(text(one))
-        for column in columns_read(reducer):
-            if column not in stream.schema:
-                columns = stream.schema.names
-                hint = did_you_mean(column, columns)
-                one.value.place.fail(f"{one.key!r}: no column {column!r}{hint} Columns there are: {', '.join(columns)}")
-        found[one.key] = reducer
-    return found or entry.place.fail("'aggregate': expected at least one, as in {n: count()}")
-
-
 def _as(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
     name = text(entry)
     if name in streams.named or name in streams.topics:
@@ -218,62 +109,17 @@ def _to(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Strea
     return stream
 
 
-def window_names() -> list[str]:
-    """The kinds of windows: the files of workers/windows."""
-    return sorted(module.name for module in pkgutil.iter_modules(windows.__path__) if not module.name.startswith("_"))
-
-
-def _window_of(entry: Entry) -> Window:
-    """`tumbling: 10s`, or `hopping: {size: 1m, hop: 10s}`: the arguments of the function of that name, read by their types."""
-    function: Callable[..., Window] = getattr(importlib.import_module(f"{windows.__name__}.{entry.key}"), entry.key)
-    parameters = inspect.signature(function).parameters
-    readers = {name: _READERS.get(parameter.annotation, duration) for name, parameter in parameters.items()}
-    if isinstance(entry.value, Mapping):
-        arguments = read_entries(entry.value, readers, f"a {entry.key} window")
-    else:
-        name, read = next(iter(readers.items()))
-        arguments = {name: read(entry)}
-    for name, parameter in parameters.items():
-        if name not in arguments and parameter.default is parameter.empty:
-            needed = [one for one, known in parameters.items() if known.default is known.empty]
-            example = ", ".join(f"{one}: {'10s' if readers[one] is duration else 10}" for one in needed)
-            entry.value.place.fail(f"a {entry.key} window needs {name!r}, as in {entry.key}: {{{example}}}")
-    with placed(entry.value.place):
-        return function(**arguments)
-
-
-_READERS: Final[dict[str, Reader]] = {"int": whole, "bool": flag}
-_WINDOW: Final[dict[str, Reader]] = {
-    "by": names,
-    "grace": duration,
-    "emit": one_of("update", "final"),
-    "every": duration,
-    "late_to": text,
-    "name": text,
-}
-_JOIN: Final[dict[str, Reader]] = {
-    "with": text,
-    "on": names,
-    "lower": duration,
-    "upper": duration,
-    "how": one_of("inner", "left", "right", "outer"),
-    "grace": duration,
-    "suffix": text,
-    "late_to": text,
-    "name": text,
-}
-
 Step = Callable[[Streams, Stream, Entry, Mapping], Stream]
 
 _STEPS: Final[tuple[tuple[str, Step], ...]] = (
-    ("interval_join", _interval_join),
-    ("where", _where),
-    ("with", _with),
-    ("select", _select),
-    ("key_by", _key_by),
-    ("window", _window),
-    ("group_by", _group_by),
-    ("having", _where),
+    ("interval_join", joins.interval_join),
+    ("where", rows.where),
+    ("with", rows.with_columns),
+    ("select", rows.select),
+    ("key_by", rows.key_by),
+    ("window", windows.window),
+    ("group_by", windows.group_by),
+    ("having", rows.where),
     ("as", _as),
     ("to", _to),
 )

@@ -30,7 +30,7 @@ from millstream import (
 )
 from millstream.ops.describe.outline import outline_of
 from millstream.ops.pipeline_yaml.build import pipeline_of
-from millstream.ops.pipeline_yaml.streams import window_names
+from millstream.ops.pipeline_yaml.windows import window_names
 from millstream.workers.graph import Sink
 from millstream.workers.stream import Stream
 
