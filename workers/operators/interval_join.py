@@ -16,7 +16,6 @@ What it does not do: joins over tombstones (they are rejected), pairs by other c
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
@@ -32,6 +31,7 @@ from ...topics.duration import duration_text
 from ...topics.schema import Schema
 from ..errors import PlanError
 from ..gathering import LATE_REASON
+from ..join_schemas import check_grace, check_option, joined_columns, right_names
 from ..operator import Context, Emit, Operator, StateDefinition
 
 How = Literal["inner", "left", "right", "outer"]
@@ -70,17 +70,7 @@ class IntervalJoin:
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         left, right = inputs
         self._check_numbers()
-        self._check_keys(left, right)
-        columns = dict(left)
-        for column, renamed in self.right_names(left, right).items():
-            if renamed in columns:
-                raise PlanError(
-                    f"interval_join: the right side's column {column!r} would be {renamed!r}, which is taken "
-                    f"({', '.join(columns)}); rename it before, or choose another suffix than {self.suffix!r}"
-                )
-            columns[renamed] = dict(right)[column]
-        if LATE_REASON in columns:
-            raise PlanError(f"interval_join: rename the column {LATE_REASON!r}; late rows get one of that name")
+        columns = joined_columns(self.kind, self.on, self.suffix, left, right)
         return Schema.of(columns), Schema.of({**columns, LATE_REASON: "string"})
 
     def build(self, inputs: Sequence[Schema]) -> Operator:
@@ -91,6 +81,9 @@ class IntervalJoin:
         bounds = f"{duration_text(self.lower_ms)} to {duration_text(self.upper_ms)}"
         on, grace = ", ".join(self.on), duration_text(self.grace_ms)
         return {"on": on, "right minus left": bounds, "how": self.how, "grace": grace, "suffix": self.suffix}
+
+    def partitioned_by(self, input_index: int) -> tuple[str, ...]:
+        return self.on
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         """Rows are kept whole, as long as the bounds and the grace ask for."""
@@ -105,42 +98,16 @@ class IntervalJoin:
         waits = 0 if self.how == "inner" else max(self.upper_ms, -self.lower_ms, 0)
         return waits + self.grace_ms
 
-    def right_names(self, left: Schema, right: Schema) -> dict[str, str]:
-        """Names in the output of the right side's columns that are not keys."""
-        names = [name for name in right.names if name not in self.on]
-        return {name: name + self.suffix if name in left else name for name in names}
-
     def _check_numbers(self) -> None:
-        if self.how not in _OUTER:
-            close = difflib.get_close_matches(str(self.how), _OUTER, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise PlanError(f"interval_join: no how={self.how!r}{hint} One of: {', '.join(_OUTER)}")
+        check_option(self.kind, "how", self.how, _OUTER)
         if self.lower_ms > self.upper_ms:
             raise PlanError(
                 f"interval_join: lower ({duration_text(self.lower_ms)}) is above upper ({duration_text(self.upper_ms)}): "
                 "nothing could ever match; the bounds are right.time minus left.time"
             )
-        if self.grace_ms < 0:
-            raise PlanError(f"interval_join: grace must not be negative, got {duration_text(self.grace_ms)}")
+        check_grace(self.kind, self.grace_ms)
         if max(abs(self.lower_ms), abs(self.upper_ms), self.grace_ms) >= TIME_LIMIT // 4:
             raise PlanError(f"interval_join: bounds and grace must be below {TIME_LIMIT // 4} ms")
-
-    def _check_keys(self, left: Schema, right: Schema) -> None:
-        if not self.on:
-            raise PlanError("interval_join: on= needs a column; rows are paired by equal keys")
-        for column in self.on:
-            for side, schema in (("left", left), ("right", right)):
-                if column not in schema:
-                    close = difflib.get_close_matches(column, schema.names, n=1)
-                    hint = f"; did you mean {close[0]!r}?" if close else ""
-                    raise PlanError(
-                        f"interval_join: the {side} side has no column {column!r}{hint} Columns: {', '.join(schema.names)}"
-                    )
-            kinds = dict(left)[column], dict(right)[column]
-            if kinds[0] != kinds[1]:
-                raise PlanError(
-                    f"interval_join: key column {column!r} is {kinds[0]} on the left and {kinds[1]} on the right; cast one"
-                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +136,7 @@ class JoinOperator(Operator):
         buffers = [JoinBuffer(reach, span, outer) for reach, outer in zip(reaches, _OUTER[step.how], strict=True)]
         self.state = JoinState(step.name, step.on, (left.polars(), buffers[0]), (right.polars(), buffers[1]))
         self.states = (self.state,)
-        renamed = {**{name: name for name in step.on}, **step.right_names(left, right)}
+        renamed = {**{name: name for name in step.on}, **right_names(step.on, step.suffix, left, right)}
         self.sides = (
             _Side(left.names, {name: name for name in left.names}, step.lower_ms, step.upper_ms, buffers[0]),
             _Side(right.names, renamed, -step.upper_ms, -step.lower_ms, buffers[1]),
