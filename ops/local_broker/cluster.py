@@ -189,8 +189,8 @@ class LocalBroker:
         self._processes[node].kill()
 
     def pause(self, node: int = 0) -> None:
-        """SIGSTOP to a node: it holds its connections and answers nothing."""
-        self._processes[node].send(signal.SIGSTOP)
+        """SIGSTOP to a node: it holds its connections and answers nothing from the return on."""
+        self._processes[node].pause()
 
     def resume(self, node: int = 0) -> None:
         """SIGCONT to a paused node."""

@@ -20,6 +20,7 @@ from .errors import BrokerFailed, LocalBrokerError
 
 POLL_S = 0.02
 KILL_TIMEOUT_S = 10
+PAUSE_TIMEOUT_S = 5
 LOG_TAIL_BYTES = 3000
 EXIT_BY_SIGTERM = 143
 """What a JVM returns after it has run its shutdown hooks."""
@@ -129,6 +130,13 @@ class NodeProcess:
             os.kill(pid, number)
         return True
 
+    def pause(self) -> None:
+        """SIGSTOP. Returns when every thread has stopped: on a busy machine one may go on for a while after the signal."""
+        self.send(signal.SIGSTOP)
+        deadline = time.monotonic() + PAUSE_TIMEOUT_S
+        while (pid := self.pid) is not None and not all_stopped(pid) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
     def kill(self) -> None:
         """SIGKILL: as in a crash, nothing is flushed or handed over."""
         self.send(signal.SIGKILL)
@@ -168,6 +176,15 @@ class NodeProcess:
                 if pipe is not None:
                     pipe.close()
             self._popen = None
+
+
+def all_stopped(pid: int) -> bool:
+    """Whether no thread of a process can run; true where the system does not tell."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:
+        return False  # a thread ended while we looked
+    return all(stat.rpartition(")")[2].split()[0] in "Tt" for stat in stats)
 
 
 def command_line(pid: int) -> list[str]:
