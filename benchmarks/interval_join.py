@@ -81,7 +81,7 @@ def measure(rows: int, keys: int, kept_rows: int, how: str) -> dict[str, float]:
         begun = process_time()
         pairs += sum(len(emit.batch) for emit in operator.process(batch, side))
         probed = process_time()
-        operator.advance(watermark)
+        list(operator.advance(watermark))
         advanced = process_time()
         if number % COMMIT_BATCHES == 0:
             size += sum(changes.size_bytes for state in operator.states for changes in state.take_changes())

@@ -1,8 +1,6 @@
 """Rows of one side of an interval join that may still find partners, so that finding them costs the same however many there are.
 
-    JoinBuffer: time buckets (a quarter of the reach) -> a few sorted runs each
-    Run:        `codes`, sorted uint64: high half hash of the key | low half time in the run
-                `rows`: where the row of each code stands in `frame`, which is in order of arrival
+    JoinBuffer: time buckets (a quarter of the reach) -> a few sorted runs each (`state/join_runs.py`), the cold ones on disk
 
 Insert: one argsort of the batch. Runs of one bucket are merged size-tiered, three of about one size at a time (a stable argsort
 of concatenated sorted runs is a linear merge). Probe: two binary searches a row and run give the slice of rows with the
@@ -10,36 +8,39 @@ same hash within the bounds; equal hashes are not yet equal keys, so whoever pro
 the horizon go a run at a time. Nothing is per key and nothing per row in Python. Related: the sort-merge stream joins of
 "Kang, Naughton, Viglas: Evaluating Window Joins over Unbounded Streams" (ICDE 2003); the tiers are those of an LSM tree.
 
-Times are int64 milliseconds within `TIME_LIMIT`. Hashes are of this process only: nothing of a run is ever stored, see
-`state/join_blocks.py` for what is.
+Larger than memory: `spill` writes the runs of the oldest bucket to disk, where they stay as they are until they expire. The
+oldest, since nothing more is inserted there, so its runs are merged already and are written once, and since its files are the
+first to go; how often a row is looked for does not depend on its age. No run in memory grows beyond what was said
+(`run_bytes_max`), so that writing or merging one never takes much.
+
+Times are int64 milliseconds within `TIME_LIMIT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-Codes = NDArray[np.uint64]
-Rows = NDArray[np.uint32]
-Expired = tuple[pl.DataFrame, Ints]
-"""Rows and their times."""
+from .join_runs import LOW, Codes, Expired, Found, Ints, Kept, Needles, Run, matches, merged
+
+__all__ = ["Expired", "Found", "Ints", "JoinBuffer", "Kept", "NEVER", "TIME_LIMIT", "key_hashes", "sort_order"]
 
 TIME_LIMIT: Final = 1 << 61
 """Times and bounds are smaller than this, so that no sum of them leaves int64."""
 
 NEVER: Final = -(1 << 62)
-_LOW: Final = np.uint64(0xFFFFFFFF)
 _FAN_IN: Final = 3
 _BUCKETS_IN_REACH: Final = 4
+_WORTH_A_FILE_PARTS: Final = 4
+"""A bucket with less than this part of `run_bytes_max` in memory is not worth a file while another has more."""
 _WIDTH_MAX_MS: Final = 1 << 31
 """A bucket's times fit into the low half of a code, with room to widen once."""
+_EXPIRED_ROWS_MAX: Final = 100_000
+"""Given at once."""
 _BUCKETS_A_BATCH_MAX: Final = 8
 _ROWS_A_BUCKET_MIN: Final = 256
 """A batch that falls into more buckets, with fewer rows each, widens them: sparse rows would else make a run each."""
@@ -48,63 +49,16 @@ _ROWS_A_BUCKET_MIN: Final = 256
 def key_hashes(frame: pl.DataFrame, on: Sequence[str]) -> Codes:
     """Hashes of the key columns in the high half, the low half zero."""
     hashes = frame[on[0]].hash() if len(on) == 1 else frame.select(on).hash_rows()
-    high: Codes = hashes.to_numpy() & ~_LOW
+    high: Codes = hashes.to_numpy() & ~LOW
     return high
 
 
 def sort_order(high: Codes, times: Ints) -> Ints:
     """Sorts by (hash, time), whatever the span of the times."""
     first = int(times.min())
-    if int(times.max()) - first <= int(_LOW):
+    if int(times.max()) - first <= int(LOW):
         return np.argsort(high | (times - first).astype(np.uint64))
     return np.lexsort((times, high))
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Rows to be kept, in order of arrival: columns of one length. `matched`, `numbers`: empty for inner sides."""
-
-    frame: pl.DataFrame
-    high: Codes
-    times: Ints
-    matched: Flags
-    numbers: Ints
-
-    def take(self, at: Ints) -> Kept:
-        outer = len(self.matched) > 0
-        matched, numbers = (self.matched[at], self.numbers[at]) if outer else (self.matched, self.numbers)
-        return Kept(self.frame[at], self.high[at], self.times[at], matched, numbers)
-
-
-class Run:
-    """Rows sorted by (hash, time). `matched` and `numbers` are kept for outer sides only."""
-
-    def __init__(self, codes: Codes, rows: Rows, kept: Kept, base: int) -> None:
-        self.codes, self.rows, self.base = codes, rows, base
-        self.frame, self.times = kept.frame, kept.times
-        self.matched, self.numbers = kept.matched, kept.numbers
-        self.tmin, self.tmax = int(kept.times.min()), int(kept.times.max())
-        self.order: Ints | None = None
-        """By time; made when rows begin to expire one by one."""
-        self.expired = 0
-
-    def take_expired(self, horizon: int) -> Ints:
-        """Unmatched rows behind the horizon, each given once, by time."""
-        if self.order is None:
-            self.order = np.argsort(self.times, kind="stable")
-        stop = int(np.searchsorted(self.times, horizon, sorter=self.order))
-        gone = self.order[self.expired : stop]
-        self.expired = max(self.expired, stop)
-        return gone[~self.matched[gone]]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Candidate pairs: row `needles[i]` of the batch and row `rows[i]` of the run. Keys are still to be compared."""
-
-    needles: Ints
-    run: Run
-    rows: Rows
 
 
 class JoinBuffer:
@@ -119,11 +73,13 @@ class JoinBuffer:
         self.outer = outer
         self.horizon = NEVER
         self.width = min(max(1, -(-span_ms // _BUCKETS_IN_REACH)), _WIDTH_MAX_MS)
+        self.run_bytes_max: int | None = None
+        """Of a run in memory that is made of others; None: no limit."""
         self._buckets: dict[int, list[Run]] = {}
 
     @property
     def rows(self) -> int:
-        return sum(len(run.codes) for runs in self._buckets.values() for run in runs)
+        return sum(map(len, self._runs()))
 
     @property
     def runs(self) -> int:
@@ -131,7 +87,20 @@ class JoinBuffer:
 
     @property
     def size_bytes(self) -> int:
-        return sum(int(run.frame.estimated_size()) for runs in self._buckets.values() for run in runs)
+        """Of memory: rows, codes, times and flags. What a string shares with the batch it came in counts as its own."""
+        return sum(run.size_bytes for run in self._runs())
+
+    @property
+    def loose_bytes(self) -> int:
+        """Of memory, what `spill` could write."""
+        return sum(run.size_bytes for run in self._runs() if not run.disk_bytes)
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(run.disk_bytes for run in self._runs())
+
+    def _runs(self) -> Iterator[Run]:
+        return (run for runs in self._buckets.values() for run in runs)
 
     def insert(self, kept: Kept, order: Ints | None = None) -> None:
         """`order`: `sort_order` of these rows, where it is known."""
@@ -152,7 +121,7 @@ class JoinBuffer:
         codes = kept.high[order] | (kept.times[order] - base).astype(np.uint64)
         runs = self._buckets.setdefault(bucket, [])
         runs.append(Run(codes, order.astype(np.uint32), kept, base))
-        _tidy(runs)
+        _tidy(runs, self.run_bytes_max)
 
     def _widen(self, which: Ints) -> bool:
         """Fewer, wider buckets where rows are sparse; each old one lies within a new one, its runs stay as they are."""
@@ -172,101 +141,96 @@ class JoinBuffer:
 
         `order` sorts by hash: sorted needles are found faster. A row with `lower > upper` finds nothing.
         """
-        needles = _Needles(high[order], np.maximum(lower[order], self.horizon), upper[order], order)
+        needles = Needles(high[order], np.maximum(lower[order], self.horizon), upper[order], order)
         first, last = int(needles.lower.min()), int(needles.upper.max())
         for bucket, runs in self._buckets.items():
             if (bucket + 1) * self.width <= first or bucket * self.width > last:
                 continue
             for run in runs:
                 if run.tmax >= first and run.tmin <= last:
-                    yield from _matches(run, needles.near(run), pairs_max)
+                    yield from matches(run, needles.near(run), pairs_max)
 
-    def advance(self, watermark: int) -> list[Expired]:
-        """Lets go of rows behind the horizon; gives the unmatched ones of an outer side, with their times."""
+    def advance(self, watermark: int) -> Iterable[Expired]:
+        """Lets go of rows behind the horizon; gives the unmatched ones of an outer side, with their times, some at a time.
+
+        What is given must be taken to its end before anything else is done here.
+        """
         horizon = watermark - self.reach_ms
         if horizon <= self.horizon:
-            return []
+            return ()
         self.horizon = horizon
-        expired: list[Expired] = []
-        for bucket in sorted(bucket for bucket in self._buckets if bucket * self.width < horizon):
-            if self.outer:
-                expired += _expired(self._buckets[bucket], horizon)
-            left = [run for run in self._buckets[bucket] if run.tmax >= horizon]
-            if left:
-                self._buckets[bucket] = left
-            else:
-                del self._buckets[bucket]
-        return expired
+        touched = sorted(bucket for bucket in self._buckets if bucket * self.width < horizon)
+        if self.outer:
+            return self._expire(touched)
+        for bucket in touched:
+            self._let_go(bucket)
+        return ()
+
+    def _expire(self, touched: Iterable[int]) -> Iterator[Expired]:
+        for bucket in touched:
+            yield from _expired(self._buckets[bucket], self.horizon)
+            self._let_go(bucket)
+
+    def _let_go(self, bucket: int) -> None:
+        left = [run for run in self._buckets[bucket] if run.tmax >= self.horizon]
+        if left:
+            self._buckets[bucket] = left
+        else:
+            del self._buckets[bucket]
+
+    def spill(self, folder: Path) -> int:
+        """Writes cold rows to disk, of memory about `run_bytes_max`; how many bytes of a file, 0 where all rows are there.
+
+        The oldest bucket is the coldest, but one with only few rows in memory (they came late) waits until there are more.
+        Raises DiskError.
+        """
+        loose = {
+            bucket: [run for run in self._buckets[bucket] if not run.disk_bytes] for bucket in sorted(self._buckets)
+        }
+        sizes = {bucket: sum(run.size_bytes for run in runs) for bucket, runs in loose.items() if runs}
+        if not sizes:
+            return 0
+        enough = (self.run_bytes_max or 0) // _WORTH_A_FILE_PARTS
+        chosen = next((bucket for bucket, size in sizes.items() if size >= enough), max(sizes, key=sizes.__getitem__))
+        group = _cold(loose[chosen], self.run_bytes_max or 0)
+        one = merged(group) if len(group) > 1 else group[0]
+        one.move_to(folder)
+        self._buckets[chosen] = [run for run in self._buckets[chosen] if run not in group] + [one]
+        return one.disk_bytes
 
 
 def _expired(runs: Iterable[Run], horizon: int) -> Iterator[Expired]:
     for run in runs:
-        if run.tmin < horizon and len(gone := run.take_expired(horizon)):
-            yield run.frame[gone], run.times[gone]
+        if run.tmin < horizon:
+            gone = run.take_expired(horizon)
+            for at in range(0, len(gone), _EXPIRED_ROWS_MAX):
+                some = gone[at : at + _EXPIRED_ROWS_MAX]
+                yield run.frame[some], run.times_at(some)
 
 
-@dataclass(frozen=True, slots=True)
-class _Needles:
-    """Rows that look for partners, sorted by hash; `order`: where each stands in its batch."""
-
-    high: Codes
-    lower: Ints
-    upper: Ints
-    order: Ints
-
-    def near(self, run: Run) -> _Needles:
-        """Those whose bounds touch the times of the run."""
-        near = (self.lower <= run.tmax) & (self.upper >= run.tmin) & (self.lower <= self.upper)
-        if near.all():
-            return self
-        return _Needles(self.high[near], self.lower[near], self.upper[near], self.order[near])
+def _cold(loose: Sequence[Run], bytes_max: int) -> list[Run]:
+    """Runs that become one on disk: the largest, with others that fit. Those whose rows have begun to expire go alone."""
+    first, *others = sorted(loose, key=lambda run: -run.size_bytes)
+    group, size = [first], first.size_bytes
+    for run in others if first.order is None else ():
+        if run.order is None and size + run.size_bytes <= bytes_max:
+            group.append(run)
+            size += run.size_bytes
+    return group
 
 
-def _matches(run: Run, needles: _Needles, pairs_max: int) -> Iterator[Found]:
-    """Both bounds are within the run's times, or cut to them: they fit into the low half."""
-    lower = np.maximum(needles.lower - run.base, 0).astype(np.uint64)
-    upper = np.minimum(needles.upper - run.base, int(_LOW)).astype(np.uint64)
-    first = run.codes.searchsorted(needles.high | lower)
-    last = run.codes.searchsorted(needles.high | upper, "right")
-    hit = np.flatnonzero(last > first)
-    first, count, order = first[hit], (last - first)[hit], needles.order[hit]
-    ends = np.cumsum(count)
-    starts = ends - count
-    total = int(ends[-1]) if len(ends) else 0
-    for begin in range(0, total, pairs_max):
-        stop = min(begin + pairs_max, total)
-        some = slice(int(ends.searchsorted(begin, "right")), int(ends.searchsorted(stop, "left")) + 1)
-        many = np.minimum(ends[some], stop) - np.maximum(starts[some], begin)
-        at = np.repeat(first[some] - starts[some], many) + np.arange(begin, stop)
-        yield Found(np.repeat(order[some], many), run, run.rows[at])
-
-
-def _tidy(runs: list[Run]) -> None:
+def _tidy(runs: list[Run], bytes_max: int | None) -> None:
     """Size-tiered: runs of about one size become one. Those whose rows have begun to expire stay as they are."""
-    while group := _group(runs):
+    while group := _group(runs, bytes_max):
         runs[:] = [run for run in runs if run not in group]
-        runs.append(_merged(group))
+        runs.append(merged(group))
 
 
-def _group(runs: list[Run]) -> list[Run]:
-    free = [run for run in runs if run.order is None]
+def _group(runs: list[Run], bytes_max: int | None) -> list[Run]:
+    free = [run for run in runs if run.order is None and not run.disk_bytes]
+    if bytes_max is not None:
+        free = [run for run in free if _FAN_IN * run.size_bytes <= bytes_max]
     for at in range(len(free) - _FAN_IN + 1):
-        if len(free[at].codes) < 4 * len(free[-1].codes):
+        if len(free[at]) < 4 * len(free[-1]):
             return free[at:]
     return []
-
-
-def _merged(runs: list[Run]) -> Run:
-    base = min(run.base for run in runs)
-    codes = np.concatenate([run.codes + np.uint64(run.base - base) for run in runs])
-    order = np.argsort(codes, kind="stable")
-    starts = np.cumsum([0] + [len(run.codes) for run in runs[:-1]])
-    rows = np.concatenate([run.rows + np.uint32(start) for run, start in zip(runs, starts, strict=True)])
-    kept = Kept(
-        frame=pl.concat([run.frame for run in runs], rechunk=True),
-        high=codes[:0],
-        times=np.concatenate([run.times for run in runs]),
-        matched=np.concatenate([run.matched for run in runs]),
-        numbers=np.concatenate([run.numbers for run in runs]),
-    )
-    return Run(codes[order], rows[order], kept, base)

@@ -12,18 +12,17 @@ process, however that ends. It does not hold on network file systems that lie ab
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from .errors import DiskError, FormatError, LockedError, StateError
+from .errors import FormatError, LockedError, StateError
+from .on_disk import on_disk
 from .store import Database
 
 FORMAT = 1
@@ -40,11 +39,11 @@ class StateDirectory:
     def __init__(self, path: Path, app: str, open_database: Callable[[Path], Database]) -> None:
         self.path = path
         self._open_database = open_database
-        with _on_disk(path):
+        with on_disk(path):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(path)
         try:
-            with _on_disk(path):
+            with on_disk(path):
                 _check_format(path / "millstream.json", app)
         except StateError:
             self._lock.close()
@@ -52,18 +51,18 @@ class StateDirectory:
 
     def open(self, task: str) -> Database:
         folder = self._folder(task)
-        with _on_disk(folder):
+        with on_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return self._open_database(folder)
 
     def tasks(self) -> list[str]:
-        with _on_disk(self.path):
+        with on_disk(self.path):
             found = (str(folder.relative_to(self.path)) for folder in self.path.glob("*/*") if folder.is_dir())
             return sorted(task for task in found if _TASK.fullmatch(task))
 
     def set_aside(self, task: str) -> str:
         folder = self._folder(task)
-        with _on_disk(folder):
+        with on_disk(folder):
             number = 1
             while (place := folder.with_name(f"{folder.name}.corrupt-{number}")).exists():
                 number += 1
@@ -74,7 +73,7 @@ class StateDirectory:
         """In one step as seen by who comes after a crash: the folder is renamed first."""
         folder = self._folder(task)
         doomed = folder.with_name(f"{folder.name}.deleted")
-        with _on_disk(folder):
+        with on_disk(folder):
             if doomed.exists():
                 shutil.rmtree(doomed)
             if folder.exists():
@@ -124,12 +123,3 @@ def _check_format(file: Path, app: str) -> None:
             f"{file}: format {kind}, this version reads {FORMAT}; run the version that wrote it, or delete the directory: "
             "state is restored from the changelog topics"
         )
-
-
-@contextmanager
-def _on_disk(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        advice = "free space on the disk" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "check the directory"
-        raise DiskError(f"{path}: {error}; {advice}, then start again") from error

@@ -1,75 +1,50 @@
-"""The two buffers of an interval join, and what of them survives: blocks of rows, one or a few a commit and side.
+"""The two buffers of an interval join, and what of them survives: blocks of rows, merged as they become many.
 
     key                       value
-    b"L" | b"R" + number      Arrow stream of the rows kept since the last commit: the side's columns, `__time`, and for an
-                              outer side `__matched`; the rows are numbered on from the block's number
+    b"L" | b"R" + number      Arrow stream of rows kept: the side's columns, `__time`, and for an outer side `__matched` as it
+                              was when they were kept; the rows are numbered on from the block's number
     b"l" | b"r" + number      int64 (little endian) numbers of older rows of an outer side that found their first partner
     b"W"                      five int64 (order preserving): the watermark up to which rows have expired, then the next numbers
                               of rows and hits, left, then right; only where a side is an outer one
 
-Numbers are 8 bytes, order preserving. A block dies when all its rows are behind the horizon; then its key is deleted.
-Rows expired between two commits are never written. State after a crash = the blocks, less what the watermark freed: the larger
-of the committed one and `W`, since offsets can be reset while the changelog stays.
+Numbers are 8 bytes, order preserving. A commit adds a block or a few a side; `state/block_log.py` merges them. A block dies when all
+its rows are behind the horizon; then its key is deleted. Rows expired between two commits are never written. State after a
+crash = the blocks, less what the watermark freed: the larger of the committed one and `W`, since offsets can be reset while
+the changelog stays.
 
 Row numbers are never given twice, so a hit never marks another row, even if a dead block comes back from an old checkpoint.
+
+Larger than memory (`spill_to`): the two buffers together are held to a limit; what is beyond it lies in scratch files. A restore
+holds to it too: values wait on disk, and are made into rows some at a time.
 """
 
 from __future__ import annotations
 
-import heapq
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 
-from .buffers import NEVER, Expired, Flags, Found, Ints, JoinBuffer, Kept, key_hashes
-from .errors import CorruptStoreError, StateError
+from .buffers import NEVER, Expired, Found, Ints, JoinBuffer, Kept
+from .join_sides import JoinSide
 from .keys import int_key, key_int
+from .spill import ScratchValues
 from .store import Changes, StoreWrite
 
 BLOCK_BYTES_MAX: Final = 512 << 10
 """Of a block, before compression: a record must stay below what a broker takes (1 MiB by default)."""
 
-TIME: Final = "__time"
-MATCHED: Final = "__matched"
-_SIDES: Final = (b"L", b"R")
-_HITS: Final = (b"l", b"r")
+_PREFIXES: Final = ((b"L", b"l"), (b"R", b"r"))
 _WATERMARK: Final = b"W"
-_NO_FLAGS: Final = np.empty(0, np.bool_)
-_NO_INTS: Final = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fresh:
-    first: int
-    """Number of the first row."""
-    frame: pl.DataFrame
-    tmax: int
-
-
-@dataclass(slots=True)
-class _Side:
-    """One side: the buffer, and what was not yet given to the changelog."""
-
-    schema: dict[str, pl.DataType]
-    buffer: JoinBuffer
-    next_row: int = 0
-    next_hits: int = 0
-    fresh: list[_Fresh] = field(default_factory=list)
-    hits: list[tuple[Ints, int]] = field(default_factory=list)
-    """Numbers, and the largest time of the rows they mean."""
-
-    @property
-    def block_schema(self) -> dict[str, pl.DataType]:
-        outer = {MATCHED: pl.Boolean()} if self.buffer.outer else {}
-        return {**self.schema, TIME: pl.Int64(), **outer}
+_PART_BYTES_MAX: Final = 1 << 30
+"""Of rows that are restored at a time where nothing limits the memory: fewer parts, fewer merges."""
+_RUNS_IN_LIMIT: Final = 8
+"""A run in memory is at most this part of what memory may be used: the unit in which rows go to disk."""
 
 
 class JoinState:
-    """A `DurableState`. `left`, `right`: the columns of the sides; `on`: the key columns, of the same types in both."""
+    """A `DurableState` that `Spills`. `left`, `right`: the columns of the sides; `on`: the key columns, of the same types in both."""
 
     def __init__(
         self,
@@ -80,14 +55,18 @@ class JoinState:
     ) -> None:
         self._name = name
         self._on = list(on)
-        self._sides = tuple(_Side(dict(schema), buffer) for schema, buffer in (left, right))
-        self._living: list[tuple[int, bytes]] = []
-        """A heap of (largest time + reach, key): blocks in the changelog, the first to die on top."""
+        self._sides = tuple(
+            JoinSide(name, prefixes, schema, buffer, BLOCK_BYTES_MAX)
+            for prefixes, (schema, buffer) in zip(_PREFIXES, (left, right), strict=True)
+        )
         self._unwritten: dict[bytes, bytes | None] = {}
         """What the database does not have yet; None: deleted."""
         self._watermark = NEVER
         self._watermark_logged = NEVER
-        self._restored: dict[bytes, bytes] = {}
+        self._restored = _Restored()
+        self._folder: Path | None = None
+        self._bytes_max = 0
+        self._spilled_bytes = 0
 
     @property
     def name(self) -> str:
@@ -98,70 +77,87 @@ class JoinState:
         left, right = self._sides
         return left.buffer, right.buffer
 
+    @property
+    def size_bytes(self) -> int:
+        """Of memory: the buffers, which `spill_to` limits, and rows that are not in the changelog or may be merged there."""
+        return sum(side.buffer.size_bytes + side.unlogged_bytes for side in self._sides)
+
     # What the operator does
 
     def open(self, watermark: int) -> int:
         """After `restore`: puts the rows back that the watermark has not freed. Gives the watermark that counts."""
         self._watermark = max(watermark, self._watermark_logged)
-        for side in range(2):
-            self._sides[side].buffer.advance(self._watermark)
-            self._rebuild(side)
-        self._restored = {}
+        part_bytes_max = self._bytes_max // _RUNS_IN_LIMIT if self._folder else _PART_BYTES_MAX
+        for side, (rows, hits) in zip(self._sides, _PREFIXES, strict=True):
+            side.buffer.advance(self._watermark)
+            stored = self._restored.beginning_with(rows), self._restored.beginning_with(hits)
+            for _ in side.rebuild(stored, self._on, self._watermark, part_bytes_max):
+                self._spill()
+        self._restored = _Restored()
         return self._watermark
 
     def keep(self, side: int, kept: Kept, order: Ints | None = None) -> None:
-        """Rows that may find partners later. `kept.numbers` is given here; `kept.matched` counts for an outer side only."""
-        one = self._sides[side]
-        numbers = np.arange(one.next_row, one.next_row + kept.frame.height)
-        columns = [pl.Series(TIME, kept.times)]
-        if one.buffer.outer:
-            kept = replace(kept, numbers=numbers)
-            columns.append(pl.Series(MATCHED, kept.matched))
-        else:
-            kept = replace(kept, numbers=_NO_INTS, matched=_NO_FLAGS)
-        one.fresh.append(_Fresh(one.next_row, kept.frame.with_columns(columns), int(kept.times.max())))
-        one.next_row += kept.frame.height
-        one.buffer.insert(kept, order)
+        """Rows that may find partners later. `kept.numbers` is given here; `kept.matched` counts for an outer side only.
+
+        Raises DiskError.
+        """
+        self._sides[side].keep(kept, order)
+        self._spill()
 
     def mark(self, side: int, found: Found) -> None:
         """These rows of an outer side have a partner now."""
-        new = np.unique(found.rows[~found.run.matched[found.rows]])
-        if len(new):
-            found.run.matched[new] = True
-            self._sides[side].hits.append((found.run.numbers[new], int(found.run.times[new].max())))
+        self._sides[side].mark(found)
 
-    def advance(self, watermark: int) -> list[list[Expired]]:
-        """Lets go of what is behind the watermark; gives the unmatched rows of outer sides, left and right."""
+    def advance(self, watermark: int) -> list[Iterable[Expired]]:
+        """Lets go of what is behind the watermark; gives the unmatched rows of outer sides, left and right, to be taken to the end."""
         self._watermark = max(self._watermark, watermark)
         return [side.buffer.advance(watermark) for side in self._sides]
 
     # What the task does
 
+    def spill_to(self, folder: Path, bytes_max: int) -> None:
+        self._folder, self._bytes_max = folder, bytes_max
+        for side in self._sides:
+            side.buffer.run_bytes_max = bytes_max // _RUNS_IN_LIMIT
+
+    def _spill(self) -> None:
+        """From the larger of the two, until both together are within the limit."""
+        folder = self._folder
+        if folder is None:
+            return
+        while sum(buffer.size_bytes for buffer in self.buffers) > self._bytes_max:
+            written = max(self.buffers, key=lambda buffer: buffer.loose_bytes).spill(folder)
+            if not written:
+                return
+            self._spilled_bytes += written
+
+    def take_spilled_bytes(self) -> int:
+        """Written to disk since the last call."""
+        written, self._spilled_bytes = self._spilled_bytes, 0
+        return written
+
     def restore(self, stored: Iterable[Changes], tail: Iterable[Changes]) -> None:
+        newer = {key: value for changes in tail for key, value in changes.pairs()}
+        self._unwritten.update(newer)
+        if self._folder is not None:
+            self._restored.spill_to(self._folder, self._bytes_max // _RUNS_IN_LIMIT)
         for changes in stored:
-            self._restored.update((key, value) for key, value in changes.pairs() if value is not None)
-        for changes in tail:
             for key, value in changes.pairs():
-                self._unwritten[key] = value
-                if value is None:
-                    self._restored.pop(key, None)
-                else:
-                    self._restored[key] = value
-        if (logged := self._restored.pop(_WATERMARK, None)) is not None:
+                if value is not None and key not in newer:
+                    self._restored.put(key, value)
+        self._restored.memory |= {key: value for key, value in newer.items() if value is not None}
+        if (logged := self._restored.memory.pop(_WATERMARK, None)) is not None:
             self._watermark_logged, *numbers = (key_int(logged, at) for at in range(0, len(logged), 8))
             for side, (rows, hits) in zip(self._sides, (numbers[:2], numbers[2:]), strict=True):
                 side.next_row, side.next_hits = rows, hits
 
     def take_changes(self) -> list[Changes]:
         made: dict[bytes, bytes | None] = {}
-        for side in range(2):
-            for key, value, dies_at in (*self._row_blocks(side), *self._hit_blocks(side)):
-                made[key] = value
-                heapq.heappush(self._living, (dies_at, key))
-        while self._living and self._living[0][0] < self._watermark:
-            made[heapq.heappop(self._living)[1]] = None
+        for side in self._sides:
+            made.update(side.changes(self._watermark))
         if self._watermark > self._watermark_logged and any(side.buffer.outer for side in self._sides):
-            made[_WATERMARK] = b"".join(map(int_key, (self._watermark, *self._next_numbers())))
+            numbers = [number for side in self._sides for number in (side.next_row, side.next_hits)]
+            made[_WATERMARK] = b"".join(map(int_key, (self._watermark, *numbers)))
             self._watermark_logged = self._watermark
         self._unwritten |= made
         return [Changes.of(list(made), list(made.values()))] if made else []
@@ -170,127 +166,49 @@ class JoinState:
         given, self._unwritten = self._unwritten, {}
         return StoreWrite([Changes.of(list(given), list(given.values()))] if given else ())
 
-    @property
-    def size_bytes(self) -> int:
-        """Of the rows kept, without the sorted columns (about 24 bytes a row) and the blocks not yet in the database."""
-        return sum(side.buffer.size_bytes for side in self._sides)
 
-    # Blocks
+class _Restored:
+    """Entries between `restore` and `open`, by key; beyond a limit values wait on disk."""
 
-    def _next_numbers(self) -> list[int]:
-        return [number for side in self._sides for number in (side.next_row, side.next_hits)]
+    def __init__(self) -> None:
+        self.memory: dict[bytes, bytes] = {}
+        self._on_disk: dict[bytes, slice] = {}
+        self._folder: Path | None = None
+        self._values: ScratchValues | None = None
+        self._left_bytes = 0
 
-    def _row_blocks(self, side: int) -> Iterator[tuple[bytes, bytes, int]]:
-        """Key, block, and the watermark above which all of it is dead. What is dead already is left out."""
-        one = self._sides[side]
-        fresh = [rows for rows in one.fresh if rows.tmax >= one.buffer.horizon]
-        one.fresh = []
-        for rows in _joined(fresh):
-            for first, frame in _cut(rows.first, rows.frame):
-                dies_at = int(frame[TIME].to_numpy().max()) + one.buffer.reach_ms
-                yield _SIDES[side] + int_key(first), _block(frame), dies_at
+    def spill_to(self, folder: Path, bytes_max: int) -> None:
+        self._folder, self._left_bytes = folder, bytes_max
 
-    def _hit_blocks(self, side: int) -> Iterator[tuple[bytes, bytes, int]]:
-        one = self._sides[side]
-        hits = [numbers for numbers, tmax in one.hits if tmax >= one.buffer.horizon]
-        tmax = max((tmax for _, tmax in one.hits), default=NEVER)
-        one.hits = []
-        if not hits:
+    def put(self, key: bytes, value: bytes) -> None:
+        self._left_bytes -= len(value)
+        if self._folder is None or self._left_bytes >= 0 or key == _WATERMARK:
+            self.memory[key] = value
             return
-        numbers = np.sort(np.concatenate(hits)).astype("<i8")
-        for at in range(0, len(numbers), BLOCK_BYTES_MAX // 8):
-            value = numbers[at : at + BLOCK_BYTES_MAX // 8].tobytes()
-            yield _HITS[side] + int_key(one.next_hits), value, tmax + one.buffer.reach_ms
-            one.next_hits += 1
+        if self._values is None:
+            self._values = ScratchValues(self._folder)
+        self._on_disk[key] = self._values.put(value)
 
-    def _rebuild(self, side: int) -> None:
-        one = self._sides[side]
-        blocks = [(key_int(key, 1), value) for key, value in sorted(self._restored.items()) if key[:1] == _SIDES[side]]
-        frames = [_rows(value, one.block_schema, f"{self._name}, row block {number}") for number, value in blocks]
-        for (number, _), frame in zip(blocks, frames, strict=True):
-            dies_at = int(frame[TIME].to_numpy().max()) + one.buffer.reach_ms
-            heapq.heappush(self._living, (dies_at, _SIDES[side] + int_key(number)))
-            one.next_row = max(one.next_row, number + frame.height)
-        frame = pl.concat(frames, rechunk=True) if frames else pl.DataFrame(schema=one.block_schema)
-        numbers = _concatenated(
-            [np.arange(number, number + len(rows)) for (number, _), rows in zip(blocks, frames, strict=True)]
-        )
-        times = frame[TIME].to_numpy()
-        matched = frame[MATCHED].to_numpy(writable=True) if one.buffer.outer else np.zeros(len(times), np.bool_)
-        self._rebuild_hits(side, numbers, times, matched)
-        living = np.flatnonzero(times >= one.buffer.horizon)
-        if len(living):
-            rows = frame.select(list(one.schema))
-            kept = Kept(rows, key_hashes(rows, self._on), times, matched, numbers)
-            empty = replace(kept, matched=_NO_FLAGS, numbers=_NO_INTS)
-            one.buffer.insert((kept if one.buffer.outer else empty).take(living))
+    def get(self, key: bytes) -> bytes:
+        if self._values is not None and key in self._on_disk:
+            return self._values.get(self._on_disk[key])
+        return self.memory[key]
 
-    def _rebuild_hits(self, side: int, numbers: Ints, times: Ints, matched: Flags) -> None:
-        """Marks the rows that are there; rows that are gone leave nothing to mark, but their numbers stay taken."""
-        one = self._sides[side]
-        for key, value in sorted(self._restored.items()):
-            if key[:1] != _HITS[side]:
-                continue
-            hits = np.frombuffer(value, "<i8")
-            at = np.searchsorted(numbers, hits)
-            there = at[(at < len(numbers)) & (numbers.take(at, mode="clip") == hits)] if len(numbers) else _NO_INTS
-            matched[there] = True
-            dies_at = int(times[there].max()) + one.buffer.reach_ms if len(there) else NEVER
-            heapq.heappush(self._living, (dies_at, key))
-            one.next_hits = max(one.next_hits, key_int(key, 1) + 1)
-            one.next_row = max(one.next_row, int(hits.max()) + 1)
+    def beginning_with(self, prefix: bytes) -> Mapping[bytes, bytes]:
+        return _Some(self, [key for key in [*self.memory, *self._on_disk] if key.startswith(prefix)])
 
 
-def _joined(fresh: Sequence[_Fresh]) -> Iterator[_Fresh]:
-    """Neighbours whose numbers go on are one."""
-    group: list[_Fresh] = []
-    for rows in fresh:
-        if group and group[-1].first + group[-1].frame.height != rows.first:
-            yield _one(group)
-            group = []
-        group.append(rows)
-    if group:
-        yield _one(group)
+class _Some(Mapping[bytes, bytes]):
+    """Entries of these keys, each read when it is asked for."""
 
+    def __init__(self, entries: _Restored, keys: Sequence[bytes]) -> None:
+        self._entries, self._keys = entries, keys
 
-def _one(group: Sequence[_Fresh]) -> _Fresh:
-    frame = pl.concat([rows.frame for rows in group]) if len(group) > 1 else group[0].frame
-    return _Fresh(group[0].first, frame, max(rows.tmax for rows in group))
+    def __getitem__(self, key: bytes) -> bytes:
+        return self._entries.get(key)
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._keys)
 
-def _cut(first: int, frame: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Parts of bounded size, by halves: rows may be of very different sizes. One row alone is never cut."""
-    if frame.height == 1 or frame.estimated_size() <= BLOCK_BYTES_MAX:
-        yield first, frame
-        return
-    half = frame.height // 2
-    yield from _cut(first, frame[:half])
-    yield from _cut(first + half, frame[half:])
-
-
-def _block(frame: pl.DataFrame) -> bytes:
-    out = io.BytesIO()
-    frame.write_ipc_stream(out, compression="lz4")
-    return out.getvalue()
-
-
-def _rows(block: bytes, schema: dict[str, pl.DataType], where: str) -> pl.DataFrame:
-    try:
-        frame = pl.read_ipc_stream(io.BytesIO(block))
-    except pl.exceptions.PolarsError as error:
-        raise CorruptStoreError(f"join {where}: not a block of rows: {error}") from error
-    if dict(frame.schema) != schema:
-        differing = [
-            f"{name} ({frame.schema.get(name, 'none')} in the state, {schema.get(name, 'none')} now)"
-            for name in {**frame.schema, **schema}
-            if frame.schema.get(name) != schema.get(name)
-        ] or [f"their order ({', '.join(frame.columns)} in the state, {', '.join(schema)} now)"]
-        raise StateError(
-            f"join {where}: the columns have changed: {'; '.join(differing)}; reset the application's state, "
-            "or give the step another name to begin with an empty one"
-        )
-    return frame
-
-
-def _concatenated(parts: Sequence[Ints]) -> Ints:
-    return np.concatenate(parts) if parts else _NO_INTS
+    def __len__(self) -> int:
+        return len(self._keys)

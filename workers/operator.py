@@ -13,7 +13,7 @@ watermark an operator passes on is `W - delay_ms`: a result's time is never belo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -68,11 +68,12 @@ class Operator:
         """After the states are restored, before the first row. `watermark`: as committed, `MIN_TIME` at the first start."""
         self.context = context
 
-    def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
-        """Rows of one input. Never called with an empty batch."""
+    def process(self, batch: Batch, input_index: int) -> Iterable[Emit]:
+        """Rows of one input. Never called with an empty batch. What may become much more than the batch is made as it is taken;
+        it is taken to its end before the operator is called again."""
         raise NotImplementedError
 
-    def advance(self, watermark: int) -> Sequence[Emit]:
+    def advance(self, watermark: int) -> Iterable[Emit]:
         """The watermark of the operator's input (the smallest over its inputs) has risen to this."""
         return ()
 

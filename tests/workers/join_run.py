@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
@@ -46,6 +48,8 @@ class Run:
     given: Given = field(default_factory=Given)
     watermark: int = MIN_TIME
     counts: Counts = field(default_factory=lambda: Counts("join"))
+    memory_bytes_max: int | None = None
+    """Beyond this the buffers are on disk."""
     committed: tuple[Given, int] = field(default_factory=lambda: (Given(), MIN_TIME))
 
     def __post_init__(self) -> None:
@@ -59,6 +63,8 @@ class Run:
         tail = ChangelogTail(fold_bytes=2_000)
         for changes in self.changelog[stored:]:
             tail.add("join", changes)
+        if self.memory_bytes_max is not None:
+            built.state.spill_to(Path(tempfile.gettempdir()), self.memory_bytes_max)
         restore(self.database, self.states, {"join": tail.of("join")})
         self.operator.open(self.counts, self.watermark)
 
@@ -88,7 +94,7 @@ class Run:
         self.given, self.watermark = deepcopy(self.committed[0]), self.committed[1]
         self.start()
 
-    def take(self, emits: Sequence[Emit]) -> None:
+    def take(self, emits: Iterable[Emit]) -> None:
         results, late = self.step.output_schemas([self.schema, self.schema])
         for emit in emits:
             frame = emit.batch.frame

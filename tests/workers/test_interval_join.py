@@ -107,11 +107,11 @@ def user_rows(schema: Schema, *values: tuple[object, ...], times: Sequence[int],
 def test_columns_of_pairs_and_padded_rows() -> None:
     """The left's, then the right's but for the key, renamed where taken; the later time; our columns."""
     operator = built(replace(JOIN, how="outer"))
-    operator.process(user_rows(VIEWS, ("ann", "/a", 1), ("bob", "/b", 2), times=[1_000, 2_000]), 0)
+    list(operator.process(user_rows(VIEWS, ("ann", "/a", 1), ("bob", "/b", 2), times=[1_000, 2_000]), 0))
     pairs = emitted(operator, user_rows(PURCHASES, ("ann", 2.5, 3), ("cat", 9.0, 4), times=[3_000, 4_000]), 1)
     names = ["user", "page", "ts", "price", "ts_right", TIME, BEFORE, OFFSET]
     assert (pairs.columns, pairs.rows()) == (names, [("ann", "/a", 1, 2.5, 3, 3_000, MIN_TIME, -1)])
-    operator.advance(1_000)
+    list(operator.advance(1_000))
     padded = pl.concat([emit.batch.frame for emit in operator.advance(MAX_TIME)])
     assert padded.select(names).rows() == [
         ("bob", "/b", 2, None, None, 2_000, 1_000 - 300_000, -1),
@@ -124,7 +124,7 @@ def test_the_time_of_a_pair_is_the_later_one(first: int) -> None:
     """Whichever of the two came last."""
     operator = built(JOIN)
     sides = [user_rows(VIEWS, ("ann", "/a", 1), times=[1_000]), user_rows(PURCHASES, ("ann", 2.5, 3), times=[3_000])]
-    operator.process(sides[first], first)
+    list(operator.process(sides[first], first))
     assert emitted(operator, sides[1 - first], 1 - first)[TIME].to_list() == [3_000]
 
 
@@ -146,13 +146,13 @@ def test_late_rows_go_out_with_the_reason() -> None:
         BEFORE: 10_000,
         OFFSET: 50,
     }
-    assert operator.process(user_rows(VIEWS, ("ann", "/b", 1), times=[8_000], before=10_000), 0) == []
+    assert list(operator.process(user_rows(VIEWS, ("ann", "/b", 1), times=[8_000], before=10_000), 0)) == []
 
 
 def test_a_partition_that_woke_is_told_apart() -> None:
     """Behind the task's watermark, not behind its own."""
     operator = built(IntervalJoin(("user",), 0, 1_000))
-    operator.advance(5_000)
+    list(operator.advance(5_000))
     (given,) = operator.process(user_rows(VIEWS, ("ann", "/a", 1), times=[4_999]), 0)
     assert "its partition slept, and the task's watermark was 5000" in given.batch.frame["late_reason"][0]
     assert isinstance(operator.context, Counts)
@@ -225,7 +225,7 @@ def test_tombstones_and_absurd_times_are_rejected_row_by_row() -> None:
     operator = built(JOIN)
     batch = user_rows(VIEWS, *[("ann", "/a", 1)] * 4, times=[1, 2, 1 << 61, -(1 << 62)])
     batch = batch.replaced(batch.frame.with_columns(pl.Series(DELETED, [False, True, None, False])))
-    assert operator.process(batch, 0) == []
+    assert list(operator.process(batch, 0)) == []
     assert isinstance(operator.context, Counts)
     assert [reason for _, reason in operator.context.rejected] == [
         "an interval join cannot take back pairs: tombstone",
@@ -280,8 +280,8 @@ def test_many_pairs_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """One key, 60 x 60 pairs, also where one row has more partners than a batch takes."""
     monkeypatch.setattr(module, "_PAIRS_MAX", 50)
     operator = built(IntervalJoin(("k",), -100, 100), ONE_KEY, ONE_KEY)
-    operator.process(batch_of(rows(0, *range(60))), 0)
-    emits = operator.process(batch_of(rows(1, *range(60))), 1)
+    list(operator.process(batch_of(rows(0, *range(60))), 0))
+    emits = list(operator.process(batch_of(rows(1, *range(60))), 1))
     assert max(len(emit.batch) for emit in emits) <= 50
     pairs = pl.concat([emit.batch.frame for emit in emits]).select("v", "v_right").rows()
     assert sorted(pairs) == [(left, 100 + right) for left in range(60) for right in range(60)]

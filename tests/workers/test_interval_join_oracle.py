@@ -140,13 +140,13 @@ def test_equal_hashes_are_not_equal_keys(how: How, seed: int) -> None:
     """With every hash the same, the keys alone decide."""
     import numpy as np
 
-    import millstream.state.join_blocks as blocks
+    import millstream.state.join_sides as sides
     import millstream.workers.operators.interval_join as join
 
     drawn = case(seed, late=True)
     one = Case(drawn.events, drawn.lower, drawn.upper, how, drawn.grace)
     with pytest.MonkeyPatch.context() as patch:
-        for place in (join, blocks):
+        for place in (join, sides):
             patch.setattr(place, "key_hashes", lambda frame, on: np.zeros(frame.height, np.uint64))
         found = play(one.events, Run(join_of(one), ONE_KEY), random.Random(seed), crashes=True)
     assert found == one.expected()

@@ -138,4 +138,41 @@ def test_a_code_holds_any_time_of_its_bucket() -> None:
     nothing = np.empty(0, np.bool_), np.empty(0, np.int64)
     buffer.insert(buffers.Kept(frame, high, times, *nothing))
     found = buffer.probe(high[:1], np.array([0]), np.array([10**13]), np.array([0]), 10)
-    assert sorted(int(row) for some in found for row in some.run.times[some.rows]) == [0, buffer.width - 1]
+    assert sorted(int(row) for some in found for row in some.run.times_at(some.rows)) == [0, buffer.width - 1]
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_thousand_commits_leave_few_blocks(how: module.How) -> None:
+    """At most seven blocks of each of four sizes, of rows and of hits; what is restored from them is the same."""
+    run = Run(IntervalJoin(("k",), 0, 10**6, how))
+    for number in range(1_000):
+        run.rows(rows(0, number, first=number))
+        if number % 3 == 0:
+            run.rows(rows(1, number, first=1_000 + number))
+            run.given.pairs.clear()
+        run.commit()
+    living = {key for key, value in entries(run.changelog).items() if value is not None}
+    assert len(living) <= 4 * 7 * 4 + 1
+    run.crash()
+    run.rows(rows(1, 1_000, first=2_000))
+    assert sorted(run.given.pairs) == [(left, 2_100) for left in range(1_000)]
+    run.advance(MAX_TIME)
+    assert run.given.padded == ([], [])
+
+
+def test_a_merge_that_was_broken_off_counts_rows_once() -> None:
+    """At-least-once: the merged block was written, then the process died before the small ones were deleted."""
+    run = Run(IntervalJoin(("k",), 0, 10**6, "left"))
+    for number in range(8):
+        run.rows(rows(0, number, first=number))
+        run.commit()
+    merged = entries(run.changelog[-1:])
+    assert [value is None for value in merged.values()] == [False] + [True] * 6  # the eighth was never written
+    (key,) = [key for key, value in merged.items() if value is not None]
+    run.changelog[-1] = Changes.of([key], [merged[key]])
+    run.crash()
+    run.rows(rows(1, 100))
+    assert sorted(run.given.pairs) == [(left, 100) for left in range(8)]
+    run.commit()
+    living = [name for name, value in entries(run.changelog).items() if value is not None]
+    assert sorted(name[:1] for name in living) == [b"L", b"R", b"l"]

@@ -152,10 +152,11 @@ class JoinOperator(Operator):
         """The watermark passed on so far."""
         return max(self.watermark - self.delay_ms, MIN_TIME)
 
-    def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
+    def process(self, batch: Batch, input_index: int) -> Iterator[Emit]:
+        """Pairs are made as they are taken: a batch whose rows have very many partners holds some of them at a time."""
         batch = self._without_rejects(batch)
         if len(batch) == 0:
-            return ()
+            return
         own, other = self.sides[input_index], self.sides[1 - input_index]
         rows, times = batch.frame.select(own.columns), batch.time
         high, keyed = key_hashes(rows, self.step.on), _keyed(rows, self.step.on)
@@ -165,20 +166,15 @@ class JoinOperator(Operator):
         if keyed is not None:
             lower[~keyed] = TIME_LIMIT << 1
         found = other.buffer.probe(high, lower, upper, order, _PAIRS_MAX)
-        emits = list(self._pairs(input_index, rows, times, found, matched))
-        emits += self._keep(batch, input_index, Kept(rows, high, times, matched, times), keyed, order)
-        return emits
+        yield from self._pairs(input_index, rows, times, found, matched)
+        yield from self._keep(batch, input_index, Kept(rows, high, times, matched, times), keyed, order)
+        self._count("join_spilled_bytes", self.state.take_spilled_bytes())
 
-    def advance(self, watermark: int) -> Sequence[Emit]:
-        expired = self.state.advance(watermark)
-        emits = [
-            emit
-            for side, parts in enumerate(expired)
-            for frame, times in parts
-            for emit in self._padded(side, frame, times)
-        ]
+    def advance(self, watermark: int) -> Iterator[Emit]:
+        for side, parts in enumerate(self.state.advance(watermark)):
+            for frame, times in parts:
+                yield from self._padded(side, frame, times)
         self.watermark = max(self.watermark, watermark)
-        return emits
 
     # Rows that cannot be joined
 
@@ -234,7 +230,7 @@ class JoinOperator(Operator):
         right = right.select(
             pl.col(name).alias(new) for name, new in self.sides[1].renamed.items() if name not in self.step.on
         )
-        return left.hstack(right), np.maximum(times[some.needles], some.run.times[some.rows])
+        return left.hstack(right), np.maximum(times[some.needles], some.run.times_at(some.rows))
 
     def _emit(self, parts: Sequence[tuple[pl.DataFrame, Ints]], output: int = 0) -> Emit:
         frame = pl.concat([frame for frame, _ in parts]) if len(parts) > 1 else parts[0][0]
