@@ -8,13 +8,13 @@ rows there are. Chunks are merged size-tiered (the tiers of an LSM tree), which 
 are dead, all are rewritten. At any time there are at most about twice as many rows as keys.
 
 Looking up many keys is one cast, one gather of numbers and one gather of rows. Asking for a key makes it known to the
-dictionary; keys without a row are forgotten when they are most.
+dictionary; keys without a row are forgotten when they are most. Rows can be found by another column, too (`where`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -44,13 +44,43 @@ class RowCodec(Protocol):
     def decode(self, values: pa.LargeBinaryArray) -> pl.DataFrame: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Chunk:
     """Rows of numbers `base ..`, and the code of each."""
 
     base: int
     codes: NDArray[np.uint32]
     frame: pl.DataFrame
+    index: dict[str, _Sorted] = field(default_factory=dict)
+    """By column; made when rows are first asked for by it."""
+
+    def sorted_by(self, column: str) -> _Sorted:
+        if column not in self.index:
+            self.index[column] = _Sorted.of(self.frame[column])
+        return self.index[column]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A column's hashes in ascending order, and where in the frame each stands."""
+
+    hashes: NDArray[np.uint64]
+    order: Ints
+
+    @classmethod
+    def of(cls, column: pl.Series) -> _Sorted:
+        hashes = column.hash().to_numpy()
+        order = np.argsort(hashes, kind="stable")
+        return cls(hashes[order], order)
+
+    def equal(self, wanted: NDArray[np.uint64]) -> Ints:
+        """Rows whose hash is one of these."""
+        first = self.hashes.searchsorted(wanted)
+        count = self.hashes.searchsorted(wanted, "right") - first
+        ends = np.cumsum(count)
+        steps = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - count, count)
+        rows: Ints = self.order[np.repeat(first, count) + steps]
+        return rows
 
 
 class TableState:
@@ -107,6 +137,21 @@ class TableState:
     def get_many(self, keys: pl.Series) -> pl.DataFrame:
         """`find` and `rows` in one."""
         return self.rows(self.find(keys))
+
+    def where(self, column: str, values: pl.Series) -> Ints:
+        """The numbers of all rows of which this column is one of the values (none of them null), ascending.
+
+        What it costs grows with the rows found and with the logarithm of the others: each chunk has an index of the column.
+        """
+        values = values.unique()
+        hashes = values.hash().to_numpy()
+        found = [self._living(chunk, chunk.sorted_by(column).equal(hashes)) for chunk in self._chunks]
+        numbers = np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
+        if not len(numbers):
+            return numbers
+        same = self.rows(numbers)[column].is_in(values.implode())  # equal hashes are not yet equal values
+        matching: Ints = numbers[same.to_numpy()]
+        return matching
 
     def scan(self) -> tuple[pl.Series, pl.DataFrame]:
         """All key texts, and their rows in the same order."""
@@ -168,14 +213,20 @@ class TableState:
     def _merge(self, first: int) -> None:
         """The chunks from `first` on become one, without the rows that were replaced."""
         merged, self._chunks = self._chunks[first:], self._chunks[:first]
-        live = [self._row_of[one.codes] == np.arange(one.base, one.base + len(one.codes)) for one in merged]
-        codes = np.concatenate([one.codes[mask] for one, mask in zip(merged, live, strict=True)])
-        frames = [one.frame.filter(pl.Series(mask)) for one, mask in zip(merged, live, strict=True)]
+        kept = [self._living(one, np.arange(len(one.codes))) - one.base for one in merged]
+        codes = np.concatenate([one.codes[at] for one, at in zip(merged, kept, strict=True)])
+        frames = [one.frame[at] for one, at in zip(merged, kept, strict=True)]
         if len(codes):
             self._append(codes, pl.concat(frames, rechunk=True))
 
     def _all(self) -> pl.DataFrame:
         return pl.concat([chunk.frame for chunk in self._chunks], rechunk=False)
+
+    def _living(self, chunk: _Chunk, at: Ints) -> Ints:
+        """The numbers of those rows of a chunk that were not replaced."""
+        numbers = chunk.base + at
+        living: Ints = numbers[self._row_of[chunk.codes[at]] == numbers]
+        return living
 
     def _positions(self, numbers: Ints) -> Ints:
         """Where rows of these numbers stand in all chunks, one behind the other."""

@@ -22,6 +22,7 @@ from .inputs import RAW_SCHEMA
 from .naming import free_name
 from .settings import AppSettings
 from .stream import Stream
+from .table import Table
 from .topology import Topology, plan
 
 DEFAULT_PARTITIONS = 1
@@ -58,14 +59,30 @@ class App:
         """The records of a topic as bytes: columns `key` and `value`, tombstones included; time is the record's timestamp."""
         return self._stream(source, RAW_SCHEMA, name)
 
-    def _stream(self, source: Topic, schema: Schema, name: str | None) -> Stream:
+    def table(self, source: Topic, *, name: str | None = None) -> Table:
+        """The rows of a topic by its key: a record takes the place of the one before, one without a value takes it away.
+
+        Raises SchemaError where the topic has no schema or no key.
+        """
+        if source.schema is None or not source.key:
+            raise SchemaError(
+                f"topic {source.name!r} is no table without a schema and key columns; declare them, as in key='id'"
+            )
+        return Table(self._stream(source, source.schema, name, table=True), source.key)
+
+    def _stream(self, source: Topic, schema: Schema, name: str | None, *, table: bool = False) -> Stream:
         node = self.graph.source_of(source.name)
         if node is None:
-            node = Source(name or free_name(f"from-{source.name}", dict(self.graph.nodes)), source, schema)
+            label = name or free_name(f"from-{source.name}", dict(self.graph.nodes))
+            node = Source(label, source, schema, table)
             self.graph.add(node)
         elif node.topic != source or node.schema != schema:
             raise SchemaError(
                 f"topic {source.name!r} is read twice, declared in two ways; declare it once and use that"
+            )
+        elif node.table != table:
+            raise SchemaError(
+                f"topic {source.name!r} is read as a stream and as a table; read it as a table, whose .changes() is a stream"
             )
         key = source.key if all(column in schema for column in source.key) else ()
         return Stream(self.graph, Port(node.name), key, key)

@@ -204,7 +204,8 @@ class Driver:
     def _read(self, slot: _Slot) -> bool:
         """One fetch of every input; whether anything was there. The input with the oldest record comes first."""
         task = _task(slot)
-        fetches = [self._fetch(partition, item.position) for partition, item in task.inputs.items()]
+        inputs = [(partition, item) for partition, item in task.inputs.items() if not task.waits(partition)]
+        fetches = [self._fetch(partition, item.position) for partition, item in inputs]
         waiting = sorted((fetch for fetch in fetches if len(fetch)), key=lambda fetch: int(fetch.timestamps[0]))
         for fetch in waiting or fetches:
             task.process(fetch, self.now_ms)

@@ -133,12 +133,14 @@ def aggregation_state(
     return StateDefinition(parameters, {"grace": grace_ms})
 
 
-def keyed(batch: Batch, by: Sequence[str], context: Context) -> tuple[Batch, pl.Series]:
-    """The rows that have a key, and their key texts. The others are rejected: a null or a NaN in a key column, a tombstone."""
+def keyed(batch: Batch, by: Sequence[str], context: Context, *, tombstones: bool = False) -> tuple[Batch, pl.Series]:
+    """The rows that have a key, and their key texts. The others are rejected: a null or a NaN in a key column, and a tombstone
+    unless `tombstones` are wanted."""
     frame = batch.frame
-    if DELETED not in frame.columns and not any(_has_gaps(frame[name]) for name in by):
+    refused = DELETED in frame.columns and not tombstones
+    if not refused and not any(_has_gaps(frame[name]) for name in by):
         return batch, key_text(frame, by)
-    reasons = pl.coalesce(*_faults(frame, by), pl.lit(None, pl.String))
+    reasons = pl.coalesce(*_faults(frame, by, refused), pl.lit(None, pl.String))
     told = frame.select(reasons.alias("reason"))["reason"]
     rows = np.flatnonzero(told.is_not_null().to_numpy())
     if len(rows):
@@ -151,8 +153,8 @@ def _has_gaps(column: pl.Series) -> bool:
     return column.null_count() > 0 or (column.dtype.is_float() and not column.is_finite().all())
 
 
-def _faults(frame: pl.DataFrame, by: Sequence[str]) -> Iterable[pl.Expr]:
-    if DELETED in frame.columns:
+def _faults(frame: pl.DataFrame, by: Sequence[str], tombstones_refused: bool) -> Iterable[pl.Expr]:
+    if tombstones_refused:
         yield pl.when(DELETED).then(pl.lit("a tombstone cannot be counted; use emit='final' before it"))
     for name in by:
         yield pl.when(pl.col(name).is_null()).then(pl.lit(f"key column {name!r} is null"))

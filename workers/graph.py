@@ -30,6 +30,8 @@ class Source:
     name: str
     topic: Topic
     schema: Schema
+    table: bool = False
+    """Whether its records are upserts and tombstones of a table."""
 
     inputs: tuple[Port, ...] = ()
 

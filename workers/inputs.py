@@ -15,6 +15,7 @@ from ..topics.codec import Codec
 from ..topics.control import ControlRecord, split_control
 from ..topics.dead_letter import Rejected
 from ..topics.decode import decode_fetch
+from ..topics.decode_table import decode_table
 from ..topics.schema import Schema
 from ..topics.timestamps import watermarks
 from .graph import Source
@@ -37,6 +38,12 @@ class Input:
     """The next offset to be read."""
     end: int = 0
     """Where the partition ended when it was last fetched."""
+    loaded_at: int | None = None
+    """Where it ended when it was first fetched here: a table has been loaded when it was read so far."""
+
+    @property
+    def loaded(self) -> bool:
+        return self.loaded_at is not None and self.position >= self.loaded_at
 
     @property
     def lag(self) -> int:
@@ -53,13 +60,16 @@ class Input:
         else:
             batch, rejected = self._read_blocks(data, controls)
         self.position, self.end = fetch.next_offset, fetch.end_offset
+        if self.loaded_at is None:
+            self.loaded_at = fetch.end_offset
         self.time.position_moved(fetch.caught_up, len(data) > 0, now_ms)
         return batch, rejected
 
     def _read_rows(self, fetch: Fetch) -> tuple[Batch, Sequence[Rejected]]:
         if self.source.schema == RAW_SCHEMA:
             return self._read_bytes(fetch), ()
-        decoded = decode_fetch(fetch, self.source.topic, self.codec, self.time.watermark)
+        decode = decode_table if self.source.table else decode_fetch
+        decoded = decode(fetch, self.source.topic, self.codec, self.time.watermark)
         self.time.saw_rows(decoded.watermark)
         return decoded.batch, decoded.rejected
 

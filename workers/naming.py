@@ -8,6 +8,7 @@ Streams: `<app>-<store>-changelog`, `<app>-<name>-repartition`; what the stores 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from .errors import PlanError
 
@@ -21,7 +22,7 @@ def checked(name: str, what: str) -> str:
     return name
 
 
-def free_name(kind: str, taken: dict[str, object]) -> str:
+def free_name(kind: str, taken: Mapping[str, object]) -> str:
     """`kind-1`, or the first number that is free."""
     number = 1
     while f"{kind}-{number}" in taken:

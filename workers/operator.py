@@ -114,6 +114,22 @@ class StateDefinition:
 
 
 @runtime_checkable
+class CoPartitioned(Protocol):
+    """A step with several inputs of which equal keys must meet: all have the same number of partitions, by the same key."""
+
+    def partitioned_by(self, input_index: int) -> tuple[str, ...]:
+        """The key columns of an input, in the order in which they correspond."""
+        ...
+
+
+@runtime_checkable
+class ReadsTables(Protocol):
+    """A step that looks into a table as of now: the table's inputs are read to their end before rows of the others."""
+
+    table_inputs: ClassVar[tuple[int, ...]]
+
+
+@runtime_checkable
 class DefinesState(Protocol):
     """A step that tells its state from the rest of it. Of one that does not, all of `describe` counts."""
 

@@ -99,7 +99,8 @@ class RepartitionWriter:
         frame = joined([batch.frame for batch in batches])
         keys = key_bytes(frame, self.key)
         targets = partitions_of(keys, self.partitions, self.own_partition, frame.height)
-        kept = frame.select(*self.columns, pl.col(TIME).alias(BLOCK_TIME))
+        taken_back = [DELETED] if DELETED in frame.columns else []
+        kept = frame.select(*self.columns, pl.col(TIME).alias(BLOCK_TIME), *taken_back)
         return {index: list(_cut(kept if rows is None else kept[rows])) for index, rows in _by_partition(targets)}
 
 

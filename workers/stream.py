@@ -20,9 +20,12 @@ from ..topics.duration import Duration, duration_ms, duration_text
 from ..topics.topic import Topic
 from .errors import PlanError
 from .grouped_stream import GroupedStream
+from .operators.join import How, Join
+from .operators.materialize import Materialize
 from .stream_base import Columns, as_names
 from .stream_joins import StreamJoins
 from .stream_rows import StreamRows
+from .table import Table
 from .window import Window
 from .windowed_stream import Emission, WindowedStream
 
@@ -40,6 +43,33 @@ class Stream(StreamRows, StreamJoins):
             raise PlanError("group_by needs a column, as in group_by('user')")
         self.check_columns(columns, "group_by")
         return GroupedStream(self.partitioned(columns), columns, name)
+
+    def to_table(self, *by: str, name: str | None = None) -> Table:
+        """The newest row of each key, by arrival. `name`: of the store, by which `app.table(name)` reads it from a running app."""
+        if not by:
+            raise PlanError("to_table needs a column, as in to_table('user')")
+        self.check_columns(by, "to_table")
+        kept = self.partitioned(by).then(Materialize(by), name=name, keep_partitioning=True)
+        return Table(Stream(self.graph, kept.port, kept.partitioned_by, by), by)
+
+    def join(
+        self,
+        table: Table,
+        *,
+        on: Columns | None = None,
+        how: How = "inner",
+        suffix: str = "_right",
+        name: str | None = None,
+    ) -> Stream:
+        """Each row with the row the table has for its key now. One output a row, never updated; see `operators/join.py`.
+
+        `on`: the stream's columns that correspond to the table's key; by default those of the same names.
+        """
+        columns = table.key if on is None else as_names(on)
+        step = Join(columns, table.key, how, suffix)
+        step.look_up.columns(self.schema, table.schema)  # before a repartition by what is not there
+        joined = self.partitioned(columns).then(step, table.changes().partitioned(table.key), name=name)
+        return Stream(self.graph, joined.port, columns, columns)
 
     def window(
         self,

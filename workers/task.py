@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..state.spill import is_spilling
 from ..state.store import DurableState
 from ..topics.batch import MAX_TIME, MIN_TIME, Batch, Fetch, Partition, Records
 from ..topics.broker import Committed
@@ -28,6 +30,7 @@ from .instrument import Instrument
 from .naming import changelog_topic, repartition_topic
 from .operator import AsyncOperator, Operator
 from .outputs import RepartitionWriter, SinkWriter
+from .pieces import Piece, Pieces
 from .pipeline import Pipeline, Waiting
 from .rejects import Rejects
 from .topology import SubTopology, Topology
@@ -53,6 +56,11 @@ class TaskSettings:
     """A repartition's watermark is told to partitions without rows when it moved by so much."""
     advance_when_idle: bool = False
     """Whether event time follows the wall clock once all inputs have been caught up for `idle_after`."""
+    given_rows_max: int | None = None
+    """Work stops when so many rows wait to be taken (`pieces.py`); None: never."""
+    spill_folder: Path | None = None
+    """Where states that outgrow `join_buffer_bytes_max` have their scratch files; None: they stay in memory."""
+    join_buffer_bytes_max: int = 256 << 20
 
 
 class Task:
@@ -67,8 +75,16 @@ class Task:
         self.settings = settings
         self.operators = {work.name: work.step.build(_input_schemas(topology, work.inputs)) for work in sub.works}
         self.states: dict[str, DurableState] = _named_states(self.operators)
+        if settings.spill_folder is not None:
+            for state in filter(is_spilling, self.states.values()):
+                state.spill_to(settings.spill_folder, settings.join_buffer_bytes_max)
         self.pipeline = Pipeline(sub, self.operators)
+        self.pieces = Pieces(self._given_enough)
         self.inputs = {item.partition: item for item in _inputs(topology, sub, partition)}
+        tables = {partition: item for partition, item in self.inputs.items() if item.source.name in sub.table_sources}
+        self._tables = tables
+        self._timed = [item.time for partition, item in self.inputs.items() if partition not in tables]
+        """What the watermark is made of: a table that is looked into is as of now, and holds no time back."""
         self.rejects = Rejects(topology.app, sub.sources, topology.partition_counts, instrument)
         self.instrument = instrument
         self.watermark = MIN_TIME
@@ -88,7 +104,7 @@ class Task:
             item.time.load(saved)
             item.position = committed[partition].offset
             self.watermark = max(self.watermark, int(saved.get("t", MIN_TIME)))
-        self.watermark = smallest((item.time for item in self.inputs.values()), self.watermark)
+        self.watermark = smallest(self._timed, self.watermark)
         contexts = {name: _StepContext(self, name) for name in self.operators}
         self.pipeline.open(contexts, self.watermark)
         self._committed = dict(committed)
@@ -96,7 +112,10 @@ class Task:
     # -- work
 
     def process(self, fetch: Fetch, now_ms: int) -> None:
-        """Records of one of the task's inputs."""
+        """Records of one of the task's inputs. What comes of them may not be all there yet: `pieces.under_way`."""
+        self.pieces.do(self._process(fetch, now_ms))
+
+    def _process(self, fetch: Fetch, now_ms: int) -> Piece:
         item = self.inputs[fetch.partition]
         if fetch.first_offset < item.position and len(fetch) and int(fetch.offsets[0]) < item.position:
             raise InvariantError(
@@ -109,39 +128,52 @@ class Task:
             self.rejects.records(fetch, rejected)
         if len(batch):
             self._worked = True
-            self.pipeline.push(item.source.name, batch)
-        self._advance()
+            yield from self.pipeline.push(item.source.name, batch)
+        yield from self._advance()
         self.rejects.read(fetch.partition)
 
     def push(self, partition: Partition, batch: Batch, watermark: int | None) -> None:
         """Rows of an input that were read elsewhere, and the partition's watermark after them."""
+        self.pieces.do(self._push(partition, batch, watermark))
+
+    def _push(self, partition: Partition, batch: Batch, watermark: int | None) -> Piece:
         item = self.inputs[partition]
         self._worked = True
-        self.pipeline.push(item.source.name, batch)
+        yield from self.pipeline.push(item.source.name, batch)
         if watermark is not None:
             item.time.saw_rows(watermark)
-        self._advance()
+        yield from self._advance()
 
     def tick(self, now_ms: int) -> None:
         """Time has passed: partitions may have become idle."""
+        self.pieces.do(self._tick(now_ms))
+
+    def _tick(self, now_ms: int) -> Piece:
         for item in self.inputs.values():
             item.time.tick(now_ms)
         if self.settings.advance_when_idle and not self.ended:
-            self._follow_clock(now_ms)
-        self._advance()
+            yield from self._follow_clock(now_ms)
+        yield from self._advance()
 
-    def _follow_clock(self, now_ms: int) -> None:
+    def _follow_clock(self, now_ms: int) -> Piece:
         """All inputs caught up for long enough: the watermark goes to the clock, less what could still come."""
         reached = now_ms
-        for item in self.inputs.values():
+        for item in self._streams():
             idle_after = item.time.idle_after_ms
             if item.time.writers is not None or idle_after is None or not item.time.caught_up_for(idle_after, now_ms):
                 return
             reached = min(reached, now_ms - idle_after - item.source.topic.out_of_order_ms)
-        for item in self.inputs.values():
+        for item in self._streams():
             item.time.watermark = max(item.time.watermark, reached)
         self.watermark = max(self.watermark, min(reached, MAX_TIME))
-        self.pipeline.advance(self.watermark)
+        yield from self.pipeline.advance(self.watermark)
+
+    def _streams(self) -> list[Input]:
+        return [item for partition, item in self.inputs.items() if partition not in self._tables]
+
+    def waits(self, partition: Partition) -> bool:
+        """Whether nothing is to be read of this input yet: tables are loaded before the rows that look into them."""
+        return partition not in self._tables and not all(item.loaded for item in self._tables.values())
 
     def end(self, *, outside_only: bool = False) -> None:
         """The bounded input has been read to its end: every window closes.
@@ -152,13 +184,13 @@ class Task:
         for item in self.inputs.values():
             if not outside_only or item.time.writers is None:
                 item.time.watermark, item.time.idle = MAX_TIME, False
-        self._advance()
+        self.pieces.do(self._advance())
 
-    def _advance(self) -> None:
-        reached = smallest((item.time for item in self.inputs.values()), self.watermark)
+    def _advance(self) -> Piece:
+        reached = smallest(self._timed, self.watermark)
         if reached > self.watermark:
             self.watermark = reached
-            self.pipeline.advance(reached)
+            yield from self.pipeline.advance(reached)
 
     # -- calls
 
@@ -168,7 +200,7 @@ class Task:
     def finished(self, waiting: Waiting, outcome: object) -> None:
         """A call's outcome; results go on in the order of the rows."""
         self._worked = True
-        self.pipeline.finished(waiting, outcome)
+        self.pieces.do(self.pipeline.finished(waiting, outcome))
 
     @property
     def full(self) -> bool:
@@ -184,7 +216,7 @@ class Task:
         """Records for sinks and dead letters since the last call. Repartition blocks wait for the commit, or for many rows."""
         sends = [send for name, writer in self._writers.items() for send in self._sends_of(name, writer)]
         for name, repartition in self._repartitions.items():
-            if _rows(self.pipeline.collected.get(name, ())) >= REPARTITION_ROWS_MAX:
+            if self.pieces.under_way or _rows(self.pipeline.collected.get(name, ())) >= REPARTITION_ROWS_MAX:
                 sends += self._blocks_of(name, repartition, quiet=False)
         sends += self.rejects.take()
         return sends
@@ -198,9 +230,13 @@ class Task:
 
     def _blocks_of(self, name: str, writer: RepartitionWriter, *, quiet: bool) -> list[Send]:
         node = next(node for node in self.sub.repartitions if node.name == name)
-        idle = all(item.time.idle for item in self.inputs.values())
+        idle = all(time.idle for time in self._timed)
         batches = self.pipeline.collected.pop(name, [])
         return writer.sends(batches, self.pipeline.watermark_at(node), idle, quiet=quiet)
+
+    def _given_enough(self) -> bool:
+        limit = self.settings.given_rows_max
+        return limit is not None and sum(map(_rows, self.pipeline.collected.values())) >= limit
 
     def needs_commit(self) -> bool:
         """Whether anything would be lost if the task were restored from its last commit."""
@@ -208,6 +244,8 @@ class Task:
 
     def prepare_commit(self) -> TaskCommit:
         """Everything of the task that goes into the next commit, changelog included."""
+        if self.pieces.under_way:
+            raise InvariantError(f"task {self.id} was to be committed in the middle of a batch")
         quiet = not self._worked
         self.pipeline.flush()
         sends = self.take_sends()

@@ -18,9 +18,11 @@ import polars as pl
 from ..topics.batch import MAX_TIME
 from ..topics.schema import Schema
 from ..topics.topic import Topic
+from .copartition import copartitioned
 from .errors import PlanError
 from .graph import Graph, Node, Port, Repartition, Sink, Source, Work
 from .naming import repartition_topic
+from .operator import ReadsTables
 from .repartition import BLOCK_TIME
 
 INTERNAL_RETENTION_MS = 7 * 86_400_000
@@ -52,6 +54,20 @@ class SubTopology:
     @property
     def repartitions(self) -> list[Repartition]:
         return [node for node in self.nodes if isinstance(node, Repartition)]
+
+    @property
+    def table_sources(self) -> frozenset[str]:
+        """Sources of tables that are looked into: read to their end first, and of no weight for the watermark.
+
+        A source that also is the stream of such a step is none of them.
+        """
+        tables: set[str] = set()
+        streams: set[str] = set()
+        for work in self.works:
+            looked_into = work.step.table_inputs if isinstance(work.step, ReadsTables) else ()
+            for index, port in enumerate(work.inputs):
+                (tables if index in looked_into else streams).update(_reaching(self, port) if looked_into else ())
+        return frozenset(tables - streams)
 
     def readers(self, port: Port) -> list[tuple[Node, int]]:
         """The nodes that read a port, with the number of the input they read it by."""
@@ -119,18 +135,17 @@ def plan(app: str, graph: Graph, partition_counts: Mapping[str, int]) -> Topolog
     """Cut the graph and count partitions.
 
     `partition_counts`: of every topic that is read or written from outside (existing or as declared).
-    Raises PlanError for a graph without sources, and for joined topics of different partition counts.
+    Raises PlanError for a graph without sources, and for joined topics of different partition counts that nothing can mend.
     """
     if not any(isinstance(node, Source) for node in graph):
         raise PlanError(f"app {app!r} reads no topic; begin with app.stream(topic)")
     counts = dict(partition_counts)
+    graph = copartitioned(graph, counts)
     subs: list[SubTopology] = []
     for number, names in enumerate(_in_order(graph, _components(graph))):
         nodes = _nodes_of(app, graph, names)
         partitions = _partitions(app, nodes, counts, subs)
         subs.append(SubTopology(str(number), _with_counts(app, nodes, counts), partitions))
-    for sub in subs:
-        _check_copartitioned(sub, counts)
     return Topology(app, graph, tuple(subs), counts)
 
 
@@ -226,24 +241,13 @@ def _with_counts(app: str, nodes: list[Node], counts: Mapping[str, int]) -> tupl
     )
 
 
-def _check_copartitioned(sub: SubTopology, counts: Mapping[str, int]) -> None:
-    for work in sub.works:
-        if len(work.inputs) > 1 and work.step.kind != "merge":
-            topics = {source.topic.name for source in sub.sources if _feeds(sub, source.name, work)}
-            if len({counts[topic] for topic in topics}) > 1:
-                told = ", ".join(f"{topic} has {counts[topic]}" for topic in sorted(topics))
-                raise PlanError(
-                    f"step {work.name!r} joins topics of different partition counts ({told}), so equal keys do not meet; "
-                    "put .repartition(<key columns>) on one side, or recreate one of the topics"
-                )
-
-
-def _feeds(sub: SubTopology, source: str, work: Work) -> bool:
+def _reaching(sub: SubTopology, port: Port) -> set[str]:
+    """The sub-topology's sources whose rows come to a port."""
     by_name = {node.name: node for node in sub.nodes if not isinstance(node, Repartition)}
-    reached, open_names = set(), [port.node for port in work.inputs]
+    reached, open_names = set(), [port.node]
     while open_names:
         name = open_names.pop()
         if name not in reached:
             reached.add(name)
-            open_names.extend(port.node for port in by_name[name].inputs)
-    return source in reached
+            open_names.extend(one.node for one in by_name[name].inputs)
+    return {name for name in reached if isinstance(by_name[name], Source)}

@@ -292,10 +292,15 @@ class Worker:
                 self._dispatch(ev.Fetched(fetches))
 
     def _wanted(self) -> list[Partition]:
-        """Partitions to be polled, without those that are too far ahead in event time."""
-        wanted = self.coordinator.wanted(self._membership.partitions)
+        """Partitions to be polled, without those that wait for a table to be loaded or are too far ahead in event time."""
+        wanted = [p for p in self.coordinator.wanted(self._membership.partitions) if not self._waits(p)]
         drift_ms = self.settings.max_drift_ms
         return wanted if drift_ms is None else [p for p in wanted if not self._ahead(p, drift_ms)]
+
+    def _waits(self, partition: Partition) -> bool:
+        runtime = self._runtimes.get(partition.index)
+        tasks = runtime.tasks.values() if runtime is not None else ()
+        return any(task.waits(partition) for task in tasks if partition in task.inputs)
 
     def _ahead(self, partition: Partition, drift_ms: int) -> bool:
         """Whether another input of its task has records waiting and is behind by more."""

@@ -136,3 +136,20 @@ def test_keys_that_were_only_asked_for_are_forgotten(monkeypatch) -> None:
     (changes,) = state.take_changes()
     told = {key: value is None for key, value in changes.pairs()}
     assert told == {b"a": False, b"b": False, b"c": False, b"gone": True}
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(WRITES, max_size=12), st.lists(st.integers(0, 99), max_size=6))
+def test_rows_are_found_by_another_column(puts: list[list[tuple[str, int | None]]], wanted: list[int]) -> None:
+    """All living rows with one of the values, each once, in the order in which they were put."""
+    state = fresh()
+    now: dict[str, int] = {}
+    for writes in puts:
+        put(state, writes)
+        for key, number in writes:
+            now.pop(key, None)
+            if number is not None:
+                now[key] = number
+    numbers = state.where("n", pl.Series(wanted, dtype=pl.Int64))
+    assert sorted(state.rows(numbers)["id"]) == sorted(key for key, number in now.items() if number in wanted)
+    assert numbers.tolist() == sorted(set(numbers.tolist()))

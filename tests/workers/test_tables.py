@@ -1,0 +1,228 @@
+"""Tables follow their topics through joins and groups, whatever order, commits and crashes (semantics.md, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream import App, collect, count, min_, sum_, tumbling
+from millstream.topics.batch import Partition
+from millstream.topics.errors import SchemaError
+from millstream.topics.topic import Topic, topic
+from millstream.workers.driver import Record
+from millstream.workers.errors import PlanError
+from tests.oracles import tables as oracle
+from tests.workers.table_run import Change, TableRun
+
+KEYS = [f"k{number}" for number in range(5)]
+REFS = ["r0", "r1", "r2"]
+BETWEEN = st.sampled_from(["commit", "checkpoint", "crash"])
+
+
+def left() -> Topic:
+    return topic("left", {"id": "string", "l": "int"}, key="id")
+
+
+def right() -> Topic:
+    return topic("right", {"id": "string", "r": "int"}, key="id")
+
+
+def orders() -> Topic:
+    return topic("orders", {"id": "string", "ref": "string", "n": "int"}, key="id")
+
+
+def of_two_tables() -> st.SearchStrategy[list[Change | str]]:
+    def change(name: str, column: str) -> st.SearchStrategy[Change]:
+        rows = st.tuples(st.sampled_from(KEYS), st.none() | st.integers(0, 9))
+        return rows.map(lambda one: (name, one[0], None if one[1] is None else {"id": one[0], column: one[1]}))
+
+    return st.lists(change("left", "l") | change("right", "r") | BETWEEN, max_size=25)
+
+
+def of_orders() -> st.SearchStrategy[list[Change | str]]:
+    row = st.tuples(st.sampled_from(KEYS), st.none() | st.sampled_from(REFS), st.integers(0, 9), st.integers(0, 3))
+    order = row.map(lambda one: ("orders", one[0], {"id": one[0], "ref": one[1], "n": one[2]} if one[3] else None))
+    partner = st.tuples(st.sampled_from(REFS), st.none() | st.integers(0, 9)).map(
+        lambda one: ("right", one[0], None if one[1] is None else {"id": one[0], "r": one[1]})
+    )
+    return st.lists(order | partner | BETWEEN, max_size=30)
+
+
+@pytest.mark.parametrize("how", ["inner", "left", "outer"])
+@settings(deadline=None, max_examples=60)
+@given(steps=of_two_tables(), fetch=st.integers(1, 4))
+def test_a_join_of_two_tables_is_the_join_of_what_is_in_them(how: Any, steps: list[Change | str], fetch: int) -> None:
+    """And no tombstone is written for a key that had no row."""
+    app = App("t")
+    app.table(left()).join(app.table(right()), how=how).to("out")
+    run = TableRun(app, {"left": 2, "right": 2, "out": 2}, fetch)
+    run.play(steps)
+    expected = oracle.table_join(run.tables.get("left", {}), run.tables.get("right", {}), how)
+    assert run.found("out") == expected
+    assert run.needless_tombstones("out") == []
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+@settings(deadline=None, max_examples=80)
+@given(steps=of_orders(), fetch=st.integers(1, 4))
+def test_a_foreign_key_join_finds_the_row_that_is_named(how: Any, steps: list[Change | str], fetch: int) -> None:
+    """Through changes of the foreign key, of either side, and nulls in it."""
+    app = App("t")
+    app.table(orders()).join(app.table(right()), on="ref", how=how).to("out")
+    run = TableRun(app, {"orders": 2, "right": 3, "out": 2}, fetch)
+    run.play(steps)
+    expected = oracle.foreign_key_join(run.tables.get("orders", {}), run.tables.get("right", {}), how)
+    assert run.found("out") == expected
+
+
+@settings(deadline=None, max_examples=80)
+@given(steps=of_orders(), fetch=st.integers(1, 4))
+def test_groups_follow_their_table_down_as_well_as_up(steps: list[Change | str], fetch: int) -> None:
+    """Rows that leave a group are taken out of it; a group without rows is taken away, and only if it was there."""
+    app = App("t")
+    app.table(topic("right", {"id": "string", "r": "int"}, key="id")).to("unused")
+    table = app.table(orders())
+    table.group_by("ref").agg(count=count(), total=sum_("n"), least=min_("n"), all=collect("n")).to("out")
+    run = TableRun(app, {"orders": 2, "right": 1, "out": 2, "unused": 1}, fetch)
+    run.play(steps)
+    found = {key: {**row, "all": sorted(row["all"])} for key, row in run.found("out").items()}
+    assert found == oracle.grouped(run.tables.get("orders", {}), "ref")
+    assert run.needless_tombstones("out") == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(steps=of_orders(), fetch=st.integers(1, 4))
+def test_a_filtered_table_holds_the_rows_that_still_fit(steps: list[Change | str], fetch: int) -> None:
+    app = App("t")
+    app.table(topic("right", {"id": "string", "r": "int"}, key="id")).to("unused")
+    table = app.table(orders()).filter(pl.col("n") >= 5).with_columns(double=pl.col("n") * 2).select("id", "double")
+    table.to("out")
+    run = TableRun(app, {"orders": 2, "right": 1, "out": 2, "unused": 1}, fetch)
+    run.play(steps)
+    rows = run.tables.get("orders", {})
+    assert run.found("out") == {key: {"id": key, "double": row["n"] * 2} for key, row in rows.items() if row["n"] >= 5}
+
+
+def test_a_stream_meets_the_row_that_is_there_when_it_comes() -> None:
+    """One output a row, never updated; a tombstone leaves nothing to meet."""
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"user": "string", "n": "int"}, key="user"))
+    clicks.join(app.table(left()), on="user", how="left").to("out")
+    run = TableRun(app, {"clicks": 1, "left": 1, "out": 1})
+    click = {"user": "k1", "n": 0}
+    for number, change in enumerate(
+        [None, ("left", "k1", {"id": "k1", "l": 7}), ("left", "k1", {"id": "k1", "l": 8}), ("left", "k1", None)]
+    ):
+        if change is not None:
+            run.play([change])
+        run.play([("clicks", "k1", {**click, "n": number})])
+    assert [(row["n"], row["l"]) for row in run.driver.rows("out")] == [(0, None), (1, 7), (2, 8), (3, None)]
+
+
+@pytest.mark.parametrize(("how", "expected"), [("inner", [2]), ("left", [1, 2, 3])])
+def test_rows_without_a_partner_and_with_a_null_key(how: Any, expected: list[int]) -> None:
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"user": "string", "n": "int"}))
+    clicks.join(app.table(left()), on="user", how=how).to("out")
+    run = TableRun(app, {"clicks": 1, "left": 1, "out": 1})
+    run.play([("left", "k1", {"id": "k1", "l": 7}), ("left", "", {"id": "", "l": 9})])
+    for number, user in enumerate(["other", "k1", None], 1):
+        run.play([("clicks", "x", {"user": user, "n": number})])
+    found = run.driver.rows("out")
+    assert sorted(row["n"] for row in found) == expected
+    assert {row["n"]: row["l"] for row in found} == {n: 7 if n == 2 else None for n in expected}
+
+
+def test_the_table_is_loaded_before_the_first_row() -> None:
+    """After a start a row of the stream waits for what the table's topic held then, in however many fetches it comes."""
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"user": "string", "n": "int"}, key="user"))
+    clicks.join(app.table(left()), on="user", how="left").to("out")
+    run = TableRun(app, {"clicks": 1, "left": 1, "out": 1}, fetch_records_max=1)
+    logs = run.driver._logs  # both topics are full before anything is read
+    logs[Partition("clicks", 0)].append(Record(b"k1", orjson.dumps({"user": "k1", "n": 1}), 0))
+    logs[Partition("left", 0)] += [
+        Record(f"k{n}".encode(), orjson.dumps({"id": f"k{n}", "l": n}), 10) for n in range(3, -1, -1)
+    ]
+    run.driver.crash()
+    run.driver.commit()
+    assert [(row["n"], row["l"]) for row in run.driver.rows("out")] == [(1, 1)]
+
+
+def test_a_table_holds_no_time_back() -> None:
+    """The watermark of a step that looks into a table is that of its stream."""
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"user": "string", "ts": "timestamp_ms"}, key="user", event_time="ts"))
+    joined = clicks.join(app.table(left()), on="user", how="left")
+    joined.window(tumbling("10ms"), by="user", grace="0s", emit="final").agg(n=count()).to("out")
+    run = TableRun(app, {"clicks": 1, "left": 1, "out": 1})
+    run.play([("left", "k1", {"id": "k1", "l": 7})])
+    run.play([("clicks", "k1", {"user": "k1", "ts": 1_000_000}), ("clicks", "k1", {"user": "k1", "ts": 1_000_010})])
+    assert [row["window_start"] for row in run.driver.rows("out")] == [1_000_000]
+
+
+def test_topics_of_other_partition_counts_are_repartitioned() -> None:
+    """The plan puts the smaller side behind a repartition topic, and the join is right."""
+    app = App("t")
+    app.table(left()).join(app.table(right()), how="outer").to("out")
+    run = TableRun(app, {"left": 2, "right": 5, "out": 1})
+    steps: list[Change | str] = [("left", f"k{n}", {"id": f"k{n}", "l": n}) for n in range(20)]
+    steps += [("right", f"k{n}", {"id": f"k{n}", "r": n}) for n in range(10, 30)]
+    steps += [("left", "k3", None), ("right", "k12", None)]
+    run.play(steps)
+    assert run.found("out") == oracle.table_join(run.tables["left"], run.tables["right"], "outer")
+    (internal,) = run.driver.topology.internal_topics
+    assert (internal.name, internal.partitions) == ("t-table_join-1-by-id-1-repartition", 5)
+
+
+def test_the_newest_row_of_a_stream() -> None:
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"user": "string", "n": "int"}))
+    clicks.to_table("user").to("out")
+    run = TableRun(app, {"clicks": 2, "out": 1})
+    for number, user in enumerate(["a", "b", "a", None]):
+        run.play([("clicks", "x", {"user": user, "n": number})])
+    assert {key: row["n"] for key, row in run.found("out").items()} == {"a": 2, "b": 1}
+
+
+def test_a_group_that_no_longer_fits_loses_that_value() -> None:
+    """A sum beyond 64 bits is told of, and null."""
+    app = App("t")
+    app.table(orders()).group_by("ref").agg(total=sum_("n"), count=count()).to("out")
+    run = TableRun(app, {"orders": 1, "out": 1})
+    run.play([("orders", key, {"id": key, "ref": "r", "n": 2**63 - 1}) for key in ("a", "b")])
+    assert run.found("out") == {"r": {"ref": "r", "total": None, "count": 2}}
+    assert run.driver.instrument.total("rejected_records") == 1
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda app: app.table(topic("x", {"id": "int"})), "no table without"),
+        (lambda app: (app.stream(left()), app.table(left())), "as a stream and as a table"),
+        (lambda app: app.table(left()).join(app.table(right()), how="cross"), "how='cross'"),
+        (lambda app: app.table(orders()).join(app.table(right()), on="ref", how="outer"), "inner' or 'left"),
+        (lambda app: app.table(orders()).join(app.table(right()), on="reff"), "no column 'reff'"),
+        (lambda app: app.table(orders()).join(app.table(right()), on="n"), "cast one"),
+        (lambda app: app.table(left()).select("l"), "'id' is of the table's key"),
+        (lambda app: app.table(left()).with_columns(id=pl.lit("x")), "'id' is of the table's key"),
+        (lambda app: app.table(left()).group_by("nope").agg(n=count()), "no column 'nope'"),
+        (lambda app: app.table(left()).group_by("l").agg(), "at least one reducer"),
+        (
+            lambda app: app.stream(topic("s", {"user": "string"})).join(app.table(left())),
+            "no column 'id' for the table's key column",
+        ),
+        (
+            lambda app: app.stream(topic("s", {"id": "string", "l_right": "int", "l": "int"})).join(app.table(left())),
+            "would be 'l_right', which is taken",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(build: Any, said: str) -> None:
+    with pytest.raises((PlanError, SchemaError), match=said):
+        build(App("t"))
