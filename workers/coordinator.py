@@ -168,6 +168,8 @@ class Coordinator:
                 raise InvariantError(f"shard {shard.number} is in a transaction under at-least-once")
             if shard.phase in {Phase.OFFSETS, Phase.COMMITTING} and not shard.committing:
                 raise InvariantError(f"shard {shard.number} is {shard.phase.value} without a commit under way")
+            if shard.phase in {Phase.PREPARING, Phase.AT_REST} and shard.more:
+                raise InvariantError(f"shard {shard.number} is {shard.phase.value} in the middle of a batch")
             if shard.phase is Phase.AT_REST and (shard.in_transaction or shard.dirty_since_ms is not None):
                 raise InvariantError(f"shard {shard.number} is at rest with work that is not committed")
             if shard.phase is Phase.CHECKPOINTING and shard.dirty_since_ms is not None:

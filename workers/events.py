@@ -94,6 +94,8 @@ class Processed(ShardEvent):
     """Whether a bounded input has been worked off to its end."""
     full: bool = False
     """Whether no more records should be read for now."""
+    more: bool = False
+    """Whether a task stopped in the middle of a batch until what it gave is sent: to be gone on with before anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Resume(ShardInstruction):
 
 @dataclass(frozen=True, slots=True)
 class Process(ShardInstruction):
-    """Outcomes of calls first, then these fetches, then the time. Answered by Processed."""
+    """What was stopped in the middle of a batch first, outcomes of calls, then these fetches, then the time. Answered by Processed."""
 
     fetches: Sequence[Fetch] = ()
 

@@ -30,7 +30,8 @@ class Outbox:
     """Dead-letter topics of the app with their partition counts; the first takes records that are too large."""
     instrument: Instrument
     waiting: list[Send] = field(default_factory=list)
-    futures: list[tuple[Send, Awaitable[int]]] = field(default_factory=list)
+    futures: list[tuple[str | None, int, Awaitable[int]]] = field(default_factory=list)
+    """Store and partition of what was handed over."""
 
     def add(self, sends: Sequence[Send]) -> int:
         """How many sends wait now."""
@@ -49,14 +50,14 @@ class Outbox:
         changelog = [send for send in waiting if send.store is not None]
         await self._send(outputs, producer, now_ms)
         if outputs_first and changelog:
-            await asyncio.gather(*(future for _, future in self.futures))
+            await asyncio.gather(*(future for *_, future in self.futures))
         await self._send(changelog, producer, now_ms)
 
     async def _send(self, sends: Sequence[Send], producer: Producer, now_ms: int) -> None:
         for send in sends:
             fitted = replace(send, records=_in_kafkas_time(send.records, now_ms))
             try:
-                self.futures.append((fitted, await producer.send(fitted.partition, fitted.records)))
+                self._follow(fitted, await producer.send(fitted.partition, fitted.records))
             except RecordTooLargeError as error:
                 if send.store is not None or not error.rows:
                     raise
@@ -71,20 +72,24 @@ class Outbox:
         )
         if len(kept):
             rest = replace(send, records=taken(send.records, kept))
-            self.futures.append((rest, await producer.send(rest.partition, rest.records)))
+            self._follow(rest, await producer.send(rest.partition, rest.records))
         for topic, count in list(self.dead_letters.items())[:1]:
             letters = _by_reference(send, sorted(large), str(error))
             target = Partition(topic, send.partition.index % count)
-            self.futures.append((Send(target, letters), await producer.send(target, letters)))
+            self._follow(Send(target, letters), await producer.send(target, letters))
+
+    def _follow(self, send: Send, acknowledged: Awaitable[int]) -> None:
+        """Without its records: the producer lets go of them one by one, long before the commit."""
+        self.futures.append((send.store, send.partition.index, acknowledged))
 
     async def acknowledged(self) -> dict[str, dict[int, int]]:
         """Awaits every record; by store and partition the changelog offset behind the last. Raises what a send raised."""
         futures, self.futures = self.futures, []
         ends: dict[str, dict[int, int]] = {}
-        for send, future in futures:
+        for store, partition, future in futures:
             end = await future
-            if send.store is not None:
-                ends.setdefault(send.store, {})[send.partition.index] = end
+            if store is not None:
+                ends.setdefault(store, {})[partition] = end
         return ends
 
     def clear(self) -> None:

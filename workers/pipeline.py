@@ -3,6 +3,8 @@
 Rows are pushed depth first, a batch at a time; watermarks go through the steps in topological order, so that whatever a
 step gives when the watermark reaches it arrives at the next step before that step's own watermark rises. A step that waits
 (`AsyncOperator`) holds rows and watermarks in one queue, in their order, until the outcomes of its calls are there.
+
+What makes rows is a `Piece` (`pieces.py`), to be worked off to its end before the next: it stops after each batch at a sink.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ..topics.batch import MIN_TIME, OFFSET, Batch, Partition
 from .errors import InvariantError, PlanError
 from .graph import Node, Port, Repartition, Sink, Source, Work, ports_of
 from .operator import AsyncOperator, Call, Context, Emit, Operator
+from .pieces import Piece
 from .topology import SubTopology
 
 _UNDER_WAY = object()
@@ -79,34 +82,35 @@ class Pipeline:
 
     # -- rows
 
-    def push(self, source: str, batch: Batch) -> None:
+    def push(self, source: str, batch: Batch) -> Piece:
         """Rows of a source."""
-        self._give(Port(source), batch)
+        return self._give(Port(source), batch)
 
-    def _give(self, port: Port, batch: Batch) -> None:
+    def _give(self, port: Port, batch: Batch) -> Piece:
         if len(batch) == 0:
             return
         for node, index in self._readers.get(port, ()):
             if isinstance(node, Work):
-                self._work(node, batch, index)
+                yield from self._work(node, batch, index)
             else:
                 self.collected.setdefault(node.name, []).append(batch)
+                yield
 
-    def _work(self, node: Work, batch: Batch, index: int) -> None:
+    def _work(self, node: Work, batch: Batch, index: int) -> Piece:
         operator = self.operators[node.name]
         if isinstance(operator, AsyncOperator):
             calls = operator.submit(batch, index)
             self._queues[node.name].items.extend(Waiting(node.name, call) for call in calls)
         else:
-            self._give_all(node, operator.process(batch, index))
+            yield from self._give_all(node, operator.process(batch, index))
 
-    def _give_all(self, node: Work, emits: Iterable[Emit]) -> None:
+    def _give_all(self, node: Work, emits: Iterable[Emit]) -> Piece:
         for emit in emits:
-            self._give(Port(node.name, emit.output), emit.batch)
+            yield from self._give(Port(node.name, emit.output), emit.batch)
 
     # -- time
 
-    def advance(self, watermark: int) -> None:
+    def advance(self, watermark: int) -> Piece:
         """The task's watermark has risen."""
         for node in self.sub.nodes:
             if isinstance(node, Source):
@@ -114,18 +118,18 @@ class Pipeline:
             elif isinstance(node, Repartition):
                 self._passed_on[node.name] = self._input_watermark(node)
             elif isinstance(node, Work):
-                self._advance_work(node)
+                yield from self._advance_work(node)
 
-    def _advance_work(self, node: Work) -> None:
+    def _advance_work(self, node: Work) -> Piece:
         reached = self._input_watermark(node)
         operator = self.operators[node.name]
         if _lowered(reached, operator.delay_ms) <= self._passed_on[node.name]:
             return
         if isinstance(operator, AsyncOperator):
             self._hold(node.name, reached)
-            self._settle(node, operator)
+            yield from self._settle(node, operator)
         else:
-            self._give_all(node, operator.advance(reached))
+            yield from self._give_all(node, operator.advance(reached))
             self._passed_on[node.name] = _lowered(reached, operator.delay_ms)
 
     def _hold(self, name: str, watermark: int) -> None:
@@ -144,12 +148,12 @@ class Pipeline:
         return self._passed_on[node.name]
 
     def flush(self) -> None:
-        """A commit is about to be made."""
+        """A commit is about to be made. What the steps give is net, and is taken at once."""
         for node in self.sub.nodes:
             if isinstance(node, Work):
                 operator = self.operators[node.name]
                 if isinstance(operator, Operator):
-                    self._give_all(node, operator.flush())
+                    deque(self._give_all(node, operator.flush()), maxlen=0)
 
     # -- calls
 
@@ -173,17 +177,17 @@ class Pipeline:
                 blocked.add(key)
         return ready
 
-    def finished(self, waiting: Waiting, outcome: object) -> None:
+    def finished(self, waiting: Waiting, outcome: object) -> Piece:
         """A call has ended: with what it returned, or with the exception it raised."""
         waiting.outcome = outcome
         node = next(work for work in self.sub.works if work.name == waiting.step)
         operator = self.operators[waiting.step]
         if not isinstance(operator, AsyncOperator):
             raise InvariantError(f"step {waiting.step!r} has a call and does not wait")
-        self._settle(node, operator)
-        self.advance(MIN_TIME)
+        yield from self._settle(node, operator)
+        yield from self.advance(MIN_TIME)
 
-    def _settle(self, node: Work, operator: AsyncOperator) -> None:
+    def _settle(self, node: Work, operator: AsyncOperator) -> Piece:
         """Gives what is complete at the head of the queue, rows and watermarks in their order."""
         items = self._queues[node.name].items
         while items:
@@ -193,7 +197,7 @@ class Pipeline:
                     self._passed_on[node.name], _lowered(head.watermark, operator.delay_ms)
                 )
             elif head.done:
-                self._give_all(node, operator.complete(head.call, head.outcome))
+                yield from self._give_all(node, operator.complete(head.call, head.outcome))
             else:
                 return
             items.popleft()

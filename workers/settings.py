@@ -32,6 +32,8 @@ class AppSettings:
     state_dir: Path = Path(".millstream/state")
     checkpoint_interval_ms: int = 10_000
     checkpoint_bytes_max: int = 64 * 1024 * 1024
+    join_buffer_bytes_max: int = 256 * 1024 * 1024
+    """Memory of the rows that one task keeps for one interval join; what is beyond it is in scratch files in `state_dir`."""
     poll_records_max: int = 50_000
     """Records worked on at a time, over all partitions of a worker."""
     poll_timeout_ms: int = 50

@@ -95,6 +95,8 @@ class Shard:
     """Since when there is work of the next commit in the state, while the last one is under way."""
     finished: bool = False
     full: bool = False
+    more: bool = False
+    """Whether a batch is worked off half: it is gone on with as soon as what it gave so far is sent, before any commit."""
     calls_ended: bool = False
     failures: int = 0
     after_drop: Phase = Phase.FENCING
@@ -228,6 +230,8 @@ class Shard:
 
     def _next(self) -> do.ShardInstruction | None:
         """What a running shard does now."""
+        if self.more:
+            return self._go(Phase.PROCESSING, do.Process(self.number, self.epoch))
         if self._commit_due():
             self.committing = True
             return self._go(Phase.PREPARING, do.Prepare(self.number, self.epoch))
@@ -256,7 +260,7 @@ class Shard:
         return self._send() if event.sends else self._run()
 
     def _computed(self, event: ev.Processed) -> None:
-        self.finished, self.full = event.finished, event.full
+        self.finished, self.full, self.more = event.finished, event.full, event.more
 
     def _send(self) -> do.ShardInstruction:
         begin = self.rules.exactly_once and not self.in_transaction
@@ -292,7 +296,7 @@ class Shard:
     def _commit_step(self, phase: Phase, step: type[do.CommitStep]) -> do.ShardInstruction:
         """With the next batch, if there is one and it may be computed."""
         given: tuple[Fetch, ...] = ()
-        if not self.checkpoint_due:
+        if not self.checkpoint_due and not self.more:
             given, self.fetches = tuple(self.fetches), []
         return self._go(phase, step(self.number, self.epoch, given))
 
@@ -332,7 +336,7 @@ class Shard:
     def _reset(self) -> None:
         self.epoch += 1
         self.halting = self.in_transaction = self.committing = self.finished = self.full = self.calls_ended = False
-        self.checkpoint_due = False
+        self.checkpoint_due = self.more = False
         self.dirty_since_ms = self.ahead_since_ms = self.checkpoint_at_ms = None
         self.fetches = []
         self.after_drop = Phase.FENCING

@@ -36,6 +36,9 @@ from .threads import in_executor
 
 Result = TypeVar("Result")
 
+GIVEN_ROWS_MAX = 100_000
+"""Rows that a task makes before they are sent, however many come of one batch."""
+
 CLOSE_TIMEOUT_S = 5.0
 """How long letting a producer go may take."""
 
@@ -152,7 +155,13 @@ class ShardRuntime:
 
     def _build_tasks(self) -> None:
         settings = self.around.settings
-        rules = TaskSettings(settings.watermark_interval_ms, settings.advance_when_idle)
+        rules = TaskSettings(
+            settings.watermark_interval_ms,
+            settings.advance_when_idle,
+            GIVEN_ROWS_MAX,
+            settings.state_dir,
+            settings.join_buffer_bytes_max,
+        )
         for sub in self.around.topology.tasks_of(self.number):
             task = Task(self.around.topology, sub, self.number, rules, self.around.instrument)
             self.tasks[task.id] = task
@@ -172,9 +181,12 @@ class ShardRuntime:
             dirty=any(task.needs_commit() for task in tasks) or bool(self.outbox.waiting),
             finished=self.around.ends is not None and all(_worked_off(task) for task in tasks),
             full=any(task.full for task in tasks),
+            more=any(task.pieces.under_way for task in tasks),
         )
 
     def _work(self, fetches: Sequence[Fetch], outcomes: Sequence[tuple[Task, Waiting, object]], now_ms: int) -> None:
+        for task in self.tasks.values():
+            task.pieces.go_on()
         for task, waiting, outcome in outcomes:
             task.finished(waiting, outcome)
         for fetch in sorted(fetches, key=_first_time):
@@ -182,13 +194,14 @@ class ShardRuntime:
                 if fetch.partition in task.inputs:
                     task.process(fetch, now_ms)
         for task in self.tasks.values():
-            task.tick(now_ms)
-            self._end_if_reached(task)
+            if not task.pieces.under_way:
+                task.tick(now_ms)
+                self._end_if_reached(task)
             self.outbox.add(task.take_sends())
 
     def _end_if_reached(self, task: Task) -> None:
         """A bounded run: outside inputs are at their end. Repartition topics end by their control records."""
-        if self.around.ends is None or task.ended or task.waiting_rows:
+        if self.around.ends is None or task.ended or task.waiting_rows or task.pieces.under_way:
             return
         outside = [item for item in task.inputs.values() if item.time.writers is None]
         if outside and all(item.position >= self.around.ends.get(item.partition, 0) for item in outside):

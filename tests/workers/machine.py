@@ -39,6 +39,8 @@ class World:
         self.dirty: set[int] = set()
         self.without_checkpoint: set[int] = set()
         """Shards whose commits are followed by none."""
+        self.halves: set[int] = set()
+        """Shards whose next batch stops in the middle, until what it gave is sent."""
         self.checkpoint_at_ms: int | None = None
         """What commits say of it."""
 
@@ -69,14 +71,15 @@ class World:
             case do.Process():
                 if instruction.fetches:
                     self.dirty.add(shard)
-                return ev.Processed(shard, epoch, sends=len(instruction.fetches), dirty=shard in self.dirty)
+                more = bool(instruction.fetches) and self._stops(shard)
+                return ev.Processed(shard, epoch, len(instruction.fetches), dirty=shard in self.dirty, more=more)
             case do.Prepare():
                 prepared = ev.Prepared(shard, epoch, shard in self.dirty, shard not in self.without_checkpoint)
                 self.dirty.discard(shard)
                 return prepared
             case do.CommitStep() if instruction.ahead:
                 self.dirty.add(shard)
-                worked = ev.Processed(shard, epoch, sends=len(instruction.ahead), dirty=True)
+                worked = ev.Processed(shard, epoch, len(instruction.ahead), dirty=True, more=self._stops(shard))
                 return COMMIT_STEPS[type(instruction)](shard, epoch, worked)
             case do.CommitStep():
                 done = COMMIT_STEPS[type(instruction)](shard, epoch)
@@ -95,6 +98,11 @@ class World:
         if isinstance(instruction, do.Drop):
             self.dirty.discard(shard)
         return simple[type(instruction)](shard, epoch)
+
+    def _stops(self, shard: int) -> bool:
+        stops = shard in self.halves
+        self.halves.discard(shard)
+        return stops
 
     def settle(self, rounds_max: int = 1_000) -> None:
         for _ in range(rounds_max):

@@ -98,6 +98,41 @@ def test_the_next_batch_is_computed_while_a_commit_waits_and_sent_after_it(exact
     assert world.performed.count(type(step).__name__) == 2, "it has a commit of its own, an interval after it was begun"
 
 
+def test_a_batch_that_stopped_in_the_middle_is_gone_on_with_before_a_commit() -> None:
+    """What it gave is sent, then the rest is made, however overdue the commit is; other records wait."""
+    world = working()
+    world.halves = {0}
+    world.performed.clear()
+    world.tell(ev.Fetched([fetch(0)]))
+    world.answer(0)
+    world.tell(ev.Tick(10_000), ev.Fetched([fetch(0, rows=7)]))
+    world.settle()
+    assert world.performed[:5] == ["Process", "SendOutbox", "Process", "Prepare", "SendOutbox"]
+
+
+def test_nor_is_anything_computed_ahead_while_the_last_batch_ahead_is_half_done() -> None:
+    world = acknowledging()
+    world.halves = {0}
+    world.tell(ev.Fetched([fetch(0)]))
+    world.answer(0)
+    world.tell(ev.Fetched([fetch(0, rows=7)]))
+    world.answer(0)
+    assert world.under_way[0] == do.CommitTransaction(0, world.under_way[0].epoch)
+    world.answer(0)
+    assert world.under_way[0] == do.Process(0, world.under_way[0].epoch)
+
+
+def test_a_halt_waits_for_the_rest_of_a_batch() -> None:
+    world = working()
+    world.halves = {0}
+    world.tell(ev.Fetched([fetch(0)]))
+    world.tell(ev.Revoked())
+    world.performed.clear()
+    world.settle()
+    assert world.performed[:4] == ["Process", "SendOutbox", "Process", "Prepare"]
+    assert world.said[-1] == "LetRebalance"
+
+
 def test_nothing_is_computed_ahead_of_a_commit_that_ends_in_a_checkpoint() -> None:
     """The database gets the state as it is then: it must be the committed one."""
     world = acknowledging(checkpoint=True)
@@ -297,6 +332,7 @@ STEPS = st.lists(
         st.tuples(st.just("retry"), st.integers(0, 3)),
         st.tuples(st.just("fenced"), st.integers(0, 3)),
         st.tuples(st.just("fetch"), st.integers(0, 3)),
+        st.tuples(st.just("half"), st.integers(0, 3)),
         st.tuples(st.just("tick"), st.integers(1, 200)),
         st.tuples(st.just("revoke"), st.just(0)),
         st.tuples(st.just("assign"), st.integers(0, 15)),
@@ -324,6 +360,8 @@ def test_whatever_happens_it_ends_in_work_or_at_rest(
                 world.fail(number, "retry" if what == "retry" else "fenced")
         elif what == "fetch":
             world.tell(ev.Fetched([fetch(number)]))
+        elif what == "half":
+            world.halves.add(number)
         elif what == "tick":
             now_ms += number
             world.tell(ev.Tick(now_ms))
