@@ -44,6 +44,12 @@ METRICS: Final = (
         "watermark only, as their partition had been idle.",
     ),
     Metric("late_rows_joined", "counter", ("step",), "Late rows of a join that found a partner all the same."),
+    Metric(
+        "join_spilled_bytes",
+        "counter",
+        ("step",),
+        "Rows of a join that went to scratch files, as the memory of `join_buffer_bytes_max` was full.",
+    ),
     Metric("late_window_rows", "counter", ("step",), "Pairs of a row and a window it came too late for."),
     Metric(
         "rows_in_no_window",

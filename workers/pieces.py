@@ -38,7 +38,11 @@ class Pieces:
     def go_on(self) -> None:
         """Until there is enough, or nothing left."""
         while self._left:
-            for _ in self._left[0]:
-                if self._enough():
-                    return
+            try:
+                for _ in self._left[0]:
+                    if self._enough():
+                        return
+            except BaseException:
+                self._left.clear()  # what failed half done is thrown away, and whatever was to come behind it
+                raise
             self._left.popleft()

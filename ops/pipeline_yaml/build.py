@@ -20,6 +20,7 @@ SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
     "advance_when_idle": ("advance_when_idle", flag),
     "max_drift": ("max_drift_ms", duration_or_none),
     "checkpoint_interval": ("checkpoint_interval_ms", duration),
+    "join_buffer_bytes_max": ("join_buffer_bytes_max", whole),
     "poll_records_max": ("poll_records_max", whole),
     "watermark_interval": ("watermark_interval_ms", duration),
     "internal_replication": ("internal_replication", whole),
