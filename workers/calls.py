@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from .operator import Call
 from .task import Task
@@ -17,11 +18,17 @@ async def outcome_of(call: Call) -> object:
 
 
 def make_calls(task: Task) -> bool:
-    """All calls of a task to their end, one after the other, where no event loop runs. Whether there were any."""
+    """All calls of a task to their end, where no event loop runs: those beside each other that may be. Whether there were any."""
     called = False
     while waiting := task.startable():
         called = True
         for one in waiting:
             one.started = True
-            task.finished(one, asyncio.run(outcome_of(one.call)))
+        outcomes = asyncio.run(_outcomes([one.call for one in waiting]))
+        for one, outcome in zip(waiting, outcomes, strict=True):
+            task.finished(one, outcome)
     return called
+
+
+async def _outcomes(calls: Sequence[Call]) -> list[object]:
+    return list(await asyncio.gather(*(outcome_of(call) for call in calls)))

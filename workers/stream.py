@@ -1,9 +1,10 @@
 """The fluent face: a `Stream` is a port of the graph; each method adds one node and gives the stream behind it.
 
-    stream_base.py   what every stream is, `to`, `then`
-    stream_rows.py   rows and columns
-    stream_joins.py  joins
-    here             keys and time
+    stream_base.py      what every stream is, `to`, `then`
+    stream_rows.py      rows and columns
+    stream_joins.py     joins
+    stream_patterns.py  duplicates, what follows what
+    here                keys and time
 
 Nothing is computed here. What a method promises is said in the step it adds (`operators/`); what results mean, in the
 guide. Streams are values: one may be used several times, which gives several branches.
@@ -24,6 +25,7 @@ from .operators.join import How, Join
 from .operators.materialize import Materialize
 from .stream_base import Columns, as_names
 from .stream_joins import StreamJoins
+from .stream_patterns import StreamPatterns
 from .stream_rows import StreamRows
 from .table import Table
 from .window import Window
@@ -31,7 +33,7 @@ from .windowed_stream import Emission, WindowedStream
 
 
 @dataclass(frozen=True, slots=True)
-class Stream(StreamRows, StreamJoins):
+class Stream(StreamRows, StreamJoins, StreamPatterns):
     """Rows on their way. Get one from `App.stream(topic)`."""
 
     def group_by(self, *columns: str, name: str | None = None) -> GroupedStream:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import polars as pl
 
+from ..topics.duration import Duration
 from ..topics.schema import ColumnType, Schema
+from .attempts import limits_of
 from .errors import PlanError
 from .graph import Port
+from .operator import Step
+from .operators.async_filter import AsyncFilter
+from .operators.async_flat_map import AsyncFlatMap
+from .operators.async_map import AsyncMap
 from .operators.branch import Branch
 from .operators.filter import Filter
 from .operators.flat_map import FlatMap
 from .operators.map import Map
+from .operators.map_batches import FrameFunction, MapBatches
 from .operators.merge import Merge
 from .operators.select import Select
 from .operators.with_columns import WithColumns
@@ -25,9 +32,30 @@ from .stream_base import StreamBase
 class StreamRows(StreamBase):
     """Rows to rows, without state."""
 
-    def filter(self, predicate: pl.Expr | Callable[[dict[str, Any]], bool], *, name: str | None = None) -> Self:
-        """Keeps the rows for which the polars expression (or the Python function of a row) is true; null is not true."""
-        return self._kept(Filter(predicate), name)
+    def filter(
+        self,
+        predicate: pl.Expr | Callable[[dict[str, Any]], bool | Awaitable[bool]],
+        *,
+        concurrency_max: int | None = None,
+        timeout: Duration | None = None,
+        retries_max: int | None = None,
+        retry_backoff: Duration | None = None,
+        name: str | None = None,
+    ) -> Self:
+        """Keeps the rows for which the polars expression (or the Python function of a row) is true; null is not true.
+
+        An `async def` is awaited, within the limits that `map` has.
+        """
+        limits = limits_of(
+            "filter",
+            cast(Any, predicate),
+            concurrency_max=concurrency_max,
+            timeout=timeout,
+            retries_max=retries_max,
+            retry_backoff=retry_backoff,
+        )
+        step: Step = Filter(cast(Any, predicate)) if limits is None else AsyncFilter(cast(Any, predicate), limits)
+        return self._kept(step, name)
 
     def with_columns(self, *, name: str | None = None, **columns: pl.Expr | Any) -> Self:
         """Adds or replaces columns by polars expressions. The event time of the row stays what it was."""
@@ -42,28 +70,75 @@ class StreamRows(StreamBase):
 
     def map(
         self,
-        function: Callable[[dict[str, Any]], Mapping[str, Any]],
+        function: Callable[[dict[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]],
         *,
         schema: Mapping[str, ColumnType] | Schema | None = None,
+        concurrency_max: int | None = None,
+        timeout: Duration | None = None,
+        retries_max: int | None = None,
+        retry_backoff: Duration | None = None,
         name: str | None = None,
     ) -> Self:
         """A Python function of a row (a dict) that gives a row. `schema`: of the rows given; None: as the input's.
 
         A row for which it raises becomes a dead letter; the others go on. Expressions are about fifty times faster.
+
+        An `async def` is awaited: up to `concurrency_max` (16) rows of a task at once, each attempt `timeout` ("30s") long at
+        most, with `retries_max` (3) attempts after the first, after `retry_backoff` ("100ms") and twice as long each time.
+        Results come in the order of the rows. Only steps without state may stand before it.
         """
         given = Schema.of(schema) if schema is not None else self.schema
-        return self.then(Map(function, given), name=name)
+        limits = limits_of(
+            "map",
+            function,
+            concurrency_max=concurrency_max,
+            timeout=timeout,
+            retries_max=retries_max,
+            retry_backoff=retry_backoff,
+        )
+        step: Step = Map(cast(Any, function), given) if limits is None else AsyncMap(cast(Any, function), given, limits)
+        return self.then(step, name=name)
 
     def flat_map(
         self,
-        function: Callable[[dict[str, Any]], Iterable[Mapping[str, Any]]],
+        function: Callable[
+            [dict[str, Any]],
+            Iterable[Mapping[str, Any]] | Awaitable[Iterable[Mapping[str, Any]]] | AsyncIterator[Mapping[str, Any]],
+        ],
+        *,
+        schema: Mapping[str, ColumnType] | Schema | None = None,
+        concurrency_max: int | None = None,
+        timeout: Duration | None = None,
+        retries_max: int | None = None,
+        retry_backoff: Duration | None = None,
+        name: str | None = None,
+    ) -> Self:
+        """As `map`, with any number of rows for each. An `async def` may return them or yield them."""
+        given = Schema.of(schema) if schema is not None else self.schema
+        limits = limits_of(
+            "flat_map",
+            function,
+            concurrency_max=concurrency_max,
+            timeout=timeout,
+            retries_max=retries_max,
+            retry_backoff=retry_backoff,
+        )
+        of_rows = cast(Any, function)
+        return self.then(FlatMap(of_rows, given) if limits is None else AsyncFlatMap(of_rows, given, limits), name=name)
+
+    def map_batches(
+        self,
+        function: FrameFunction,
         *,
         schema: Mapping[str, ColumnType] | Schema | None = None,
         name: str | None = None,
     ) -> Self:
-        """As `map`, with any number of rows for each."""
-        given = Schema.of(schema) if schema is not None else self.schema
-        return self.then(FlatMap(function, given), name=name)
+        """A Python function of a polars frame that gives one with as many rows, each of them made of that row alone.
+
+        How many rows it is given differs from run to run. Where it raises it is asked again for fewer, and the rows for which it
+        raises alone are dead letters. `schema`: of the frame given; None: as the input's.
+        """
+        return self.then(MapBatches(function, Schema.of(schema) if schema is not None else self.schema), name=name)
 
     def key_by(self, *columns: str) -> Self:
         """From here on the key is made of these columns; where a step needs equal keys together, a repartition follows."""

@@ -1,6 +1,7 @@
 """The `streams` of a pipeline file. Each entry is read in the order of SQL, whatever the order of its keys:
 
-    from -> interval_join -> where -> with -> select -> key_by -> window or group_by, aggregate -> having -> as, to
+    from -> deduplicate -> interval_join -> followed_by -> not_followed_by
+         -> where -> with -> select -> key_by -> window or group_by, aggregate -> having -> as, to
 
 Another order is written as two entries, the first of which names its result by `as`.
 """
@@ -15,12 +16,13 @@ from ...topics.topic import Topic, topic
 from ...workers.app import App
 from ...workers.stream import Stream
 from ..setting import did_you_mean
-from . import joins, rows, windows
+from . import joins, patterns, rows, windows
 from .readers import mapping, names, placed, read_entries, text
 from .tree import Entry, Items, Leaf, Mapping, Place, kind_of
 
 KEYS: Final = (
-    *("from", "interval_join", "where", "with", "select", "key_by"),
+    *("from", "deduplicate", "interval_join", "followed_by", "not_followed_by"),
+    *("where", "with", "select", "key_by"),
     *("window", "group_by", "aggregate", "having", "as", "to"),
 )
 
@@ -112,7 +114,10 @@ def _to(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Strea
 Step = Callable[[Streams, Stream, Entry, Mapping], Stream]
 
 _STEPS: Final[tuple[tuple[str, Step], ...]] = (
+    ("deduplicate", patterns.deduplicate),
     ("interval_join", joins.interval_join),
+    ("followed_by", patterns.followed_by),
+    ("not_followed_by", patterns.not_followed_by),
     ("where", rows.where),
     ("with", rows.with_columns),
     ("select", rows.select),

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.crashes import cases_documents, cases_groups, cases_joins, cases_reducers, cases_rows, cases_windows
+from tests.crashes import (
+    cases_documents,
+    cases_groups,
+    cases_joins,
+    cases_patterns,
+    cases_reducers,
+    cases_rows,
+    cases_windows,
+)
 
 CASES = [
     cases_rows.ROWS_CASE,
@@ -10,6 +18,7 @@ CASES = [
     *cases_windows.CASES,
     cases_reducers.CASE,
     *cases_joins.CASES,
+    *cases_patterns.CASES,
     cases_groups.CASE,
     cases_documents.CASE,
 ]

@@ -105,6 +105,27 @@ _options = st.fixed_dictionaries(
         "late_to": st.just("late"),
         "key_by": st.just(["page"]),
         "join": st.booleans(),
+        "deduplicate": st.fixed_dictionaries(
+            {"by": st.sampled_from(["user", ["user", "page"]]), "within": st.just("10m")},
+            optional={
+                "keep": st.sampled_from(["first", "earliest"]),
+                "grace": st.just("5s"),
+                "late_to": st.just("late-1"),
+            },
+        ),
+        "followed_by": st.fixed_dictionaries(
+            {"by": st.just("user"), "within": st.just("5m")},
+            optional={
+                "grace": st.just("5s"),
+                "suffix": st.just("_then"),
+                "late_to": st.just("late-2"),
+                "name": st.just("then"),
+            },
+        ),
+        "not_followed_by": st.fixed_dictionaries(
+            {"by": st.just("user"), "within": st.just("5m")},
+            optional={"grace": st.just("5s"), "suffix": st.just("_never"), "late_to": st.just("late-3")},
+        ),
     },
 )
 
@@ -115,9 +136,13 @@ def test_yaml_and_python_give_the_same_graph(chosen: dict[str, Any], guarantee: 
     app = App("shop", guarantee=guarantee, commit_interval="500ms")
     declared = {name: topic(name, **options) for name, options in _topics().items()}
     stream = app.stream(declared["clicks"])
+    if "deduplicate" in chosen:
+        entry["deduplicate"] = chosen["deduplicate"]
+        stream = stream.deduplicate(**chosen["deduplicate"])
     if chosen.get("join"):
         entry["interval_join"] = {"with": "orders", "on": "user", "lower": "0s", "upper": "5m", "grace": "1s"}
         stream = stream.interval_join(app.stream(declared["orders"]), on="user", lower="0s", upper="5m", grace="1s")
+    stream = _patterned(app, declared["orders"], stream, entry, chosen)
     if "where" in chosen:
         entry["where"], predicate = chosen["where"]
         stream = stream.filter(predicate)
@@ -138,6 +163,16 @@ def test_yaml_and_python_give_the_same_graph(chosen: dict[str, Any], guarantee: 
         "streams": [entry],
     }
     assert _described(pipeline_of(yaml.safe_dump(written, sort_keys=False))) == _described(app)
+
+
+def _patterned(app: App, orders: Any, stream: Stream, entry: dict[str, Any], chosen: dict[str, Any]) -> Stream:
+    """Both, or one: with suffixes of their own, since columns of the same names are joined."""
+    for key in ("followed_by", "not_followed_by"):
+        if key in chosen:
+            options = {"suffix": f"_{key}", **chosen[key]}
+            entry[key] = {"with": "orders", **options}
+            stream = getattr(stream, key)(app.stream(orders), **options)
+    return stream
 
 
 def _windowed(stream: Stream, entry: dict[str, Any], chosen: dict[str, Any]) -> Stream:

@@ -24,6 +24,7 @@ SHELL = (
     "topics/sink.py",
     "topics/sinks/",
     "workers/app.py",  # `await app.run()`
+    "workers/attempts.py",  # awaits a user's function
     "workers/batch_run.py",
     "workers/calls.py",  # awaits what a step asked for
     "workers/changelog_reader.py",  # reads to the end while a shard is restored

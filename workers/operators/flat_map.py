@@ -34,13 +34,19 @@ class FlatMap:
 
 class _FlatMap(Operator):
     def __init__(self, function: RowsFunction, schema: Schema) -> None:
-        self.function, self.schema = function, schema
+        self.function, self.schema = _whole(function), schema
 
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
-        results, rows = apply_rows(self._rows, batch, self.context)
+        results, rows = apply_rows(self.function, batch, self.context)
         frame = frame_of(flattened(results, rows), batch, self.schema, self.context, function_text(self.function))
         return [Emit(batch.replaced(frame))]
 
-    def _rows(self, row: dict[str, Any]) -> list[Mapping[str, Any]]:
-        """The whole of a generator at once, so that an error in its middle takes the row and not half of it."""
-        return list(self.function(row))
+
+def _whole(function: RowsFunction) -> Callable[[dict[str, Any]], list[Mapping[str, Any]]]:
+    """The whole of a generator at once, so that an error in its middle takes the row and not half of it."""
+
+    def rows(row: dict[str, Any]) -> list[Mapping[str, Any]]:
+        return list(function(row))
+
+    rows.__qualname__ = function_text(function)
+    return rows
