@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import polars as pl
 
-from ..topics.batch import BEFORE, INTERNAL_COLUMNS, OFFSET, TIME, Batch, Fetch, Partition
+from ..topics.batch import BEFORE, DELETED, INTERNAL_COLUMNS, OFFSET, TIME, Batch, Fetch, Partition
 from ..topics.broker import Committed
 from ..topics.dead_letter import Rejected
 from ..topics.decode import decode_fetch
@@ -39,7 +40,8 @@ Input = pl.DataFrame | Path | str
 def run_batch(
     app: App, inputs: Mapping[str, Input], *, instrument: Instrument | None = None
 ) -> dict[str, pl.DataFrame]:
-    """Runs the app once over everything. Gives the rows of each output topic, in the order they were given.
+    """Runs the app once over everything. Gives the rows of each output topic, in the order they were given; what a tombstone
+    took back is left out. A table that is looked into is read before the stream that does.
 
     `inputs`: by topic name, all the topics the app reads. `instrument` is told of late and rejected rows; without one they
     are counted nowhere, as with `on_bad_record="skip"`.
@@ -52,12 +54,17 @@ def run_batch(
     inside = {topic.name for topic in topology.internal_topics}
     _check_inputs(app, inputs, set(sources) - inside)
     run = _Run(
-        topology, instrument or Silent(), {name: _Feed.of(sources[name], given) for name, given in inputs.items()}
+        topology,
+        TaskSettings(spill_folder=Path(gettempdir()), join_buffer_bytes_max=app.settings.join_buffer_bytes_max),
+        instrument or Silent(),
+        {name: _Feed.of(sources[name], given) for name, given in inputs.items()},
     )
     for sub in topology.subs:
         run.sub_topology(sub)
     return {
-        sink.topic.name: _joined(run.outputs.get(sink.topic.name, []), topology.graph.schema(sink.inputs[0]).empty())
+        sink.topic.name: _joined(
+            run.outputs.get(sink.topic.name, []), topology.graph.schema(sink.inputs[0]).empty(), sink.key
+        )
         for sub in topology.subs
         for sink in sub.sinks
     }
@@ -137,14 +144,17 @@ _NO_RECORD_TIME = -1
 class _Run:
     """One pass over the sub-topologies in their order; what a repartition was given is the next one's input."""
 
-    def __init__(self, topology: Topology, instrument: Instrument, feeds: dict[str, _Feed]) -> None:
+    def __init__(
+        self, topology: Topology, settings: TaskSettings, instrument: Instrument, feeds: dict[str, _Feed]
+    ) -> None:
         self.topology = topology
+        self.settings = settings
         self.instrument = instrument
         self.feeds = feeds
         self.outputs: dict[str, list[pl.DataFrame]] = {}
 
     def sub_topology(self, sub: SubTopology) -> None:
-        task = Task(self.topology, sub, 0, TaskSettings(), self.instrument)
+        task = Task(self.topology, sub, 0, self.settings, self.instrument)
         for state in task.states.values():
             state.restore((), ())
         task.open({partition: Committed(0) for partition in task.inputs})
@@ -152,7 +162,7 @@ class _Run:
         for feed in feeds:
             self._load(task, feed)
         while waiting := [feed for feed in feeds if feed.next is not None]:
-            self._give(task, min(waiting, key=_oldest))
+            self._give(task, min(waiting, key=lambda feed: (feed.source.name not in sub.table_sources, _oldest(feed))))
         task.end()
         self._settle(task)
         for node in sub.repartitions:
@@ -228,6 +238,15 @@ def _source(topology: Topology, topic: str) -> Source:
     return next(source for sub in topology.subs for source in sub.sources if source.topic.name == topic)
 
 
-def _joined(frames: list[pl.DataFrame], empty: pl.DataFrame) -> pl.DataFrame:
+def _joined(frames: list[pl.DataFrame], empty: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """The rows of a topic. Those that were taken back later are none of them."""
+    if any(DELETED in frame.columns for frame in frames):
+        frames = [_without_taken_back(pl.concat(frames, how="diagonal"), key)]
     kept = [frame.select(name for name in frame.columns if name not in INTERNAL_COLUMNS) for frame in frames]
     return pl.concat(kept) if kept else empty
+
+
+def _without_taken_back(frame: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    gone = pl.col(DELETED).fill_null(value=False)
+    last = pl.when(gone).then(pl.int_range(pl.len())).max().over(list(key))
+    return frame.filter(~gone & ((pl.int_range(pl.len()) > last) | last.is_null()))

@@ -154,6 +154,23 @@ def test_a_bounded_run_gives_each_row_once() -> None:
     assert sorted(run_batch(counted()[0], {"words": frame})["counts"].rows()) == [("a", 2, 2), ("b", 1, 1)]
 
 
+@pytest.mark.parametrize("by", ["word", "size"])
+def test_what_is_given_at_the_end_is_late_for_nobody(by: str) -> None:
+    """Changes of a table go on into windows: in the same task, and behind a repartition topic."""
+    app = App("words")
+    words = app.topic("words", {**WORDS, "ts": "timestamp_ms"}, key="word", event_time="ts")
+    changes = app.stream(words).group_by("word").agg(size=Sum("size")).changes()
+    changes.window(tumbling("10ms"), by=by, grace="0s", emit="final").agg(n=Count()).to("out")
+    rows = [{**word(text), "ts": ts} for ts, text in enumerate(["a", "bb", "cc"], 105)]
+    bounded = run_batch(app, {"words": pl.DataFrame(rows).select(*WORDS)})["out"]
+    driver = Driver(app, partitions={"words": 2})
+    driver.send("words", rows)
+    driver.end()
+    assert {row["window_start"] for row in driver.rows("out")} == {100}
+    assert sum(row["n"] for row in driver.rows("out")) == sum(bounded["n"]) == 3
+    assert max(record.timestamp for record in driver.records("out")) == 109
+
+
 # -- what is refused, with the way out
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream import App, collect, count, min_, sum_, tumbling
+from millstream import App, Driver, collect, count, min_, run_batch, sum_, tumbling
 from millstream.topics.batch import Partition
 from millstream.topics.errors import SchemaError
 from millstream.topics.topic import Topic, topic
@@ -226,3 +226,62 @@ def test_a_group_that_no_longer_fits_loses_that_value() -> None:
 def test_what_does_not_fit_is_refused(build: Any, said: str) -> None:
     with pytest.raises((PlanError, SchemaError), match=said):
         build(App("t"))
+
+
+ORDER_ROWS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(REFS), st.integers(0, 9)), max_size=12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(orders_given=ORDER_ROWS, partners=st.lists(st.tuples(st.sampled_from(REFS), st.integers(0, 9)), max_size=5))
+def test_a_bounded_run_gives_the_same_table(
+    orders_given: list[tuple[str, str, int]], partners: list[tuple[str, int]]
+) -> None:
+    """`run_batch` over all changes, read as upserts, is what a streaming run leaves."""
+
+    def app() -> App:
+        app = App("t")
+        table = app.table(timed_orders())
+        table.join(app.table(timed_right()), on="ref", how="left").to("joined")
+        table.group_by("ref").agg(count=count(), total=sum_("n"), least=min_("n")).to("grouped")
+        return app
+
+    rows = [{"id": key, "ref": ref, "n": n, "ts": ts} for ts, (key, ref, n) in enumerate(orders_given)]
+    named = [{"id": key, "r": r, "ts": ts} for ts, (key, r) in enumerate(partners)]
+    columns = {"id": pl.String(), "ref": pl.String(), "n": pl.Int64(), "ts": pl.Int64()}
+    frames = {
+        "orders": pl.DataFrame(rows, columns),
+        "right": pl.DataFrame(named, {"id": pl.String(), "r": pl.Int64(), "ts": pl.Int64()}),
+    }
+    bounded = run_batch(app(), frames)
+    driver = Driver(app(), partitions={"orders": 2, "right": 3})
+    for name, sent in (("orders", rows), ("right", named)):
+        for row in sent:
+            driver.send(name, [row])
+            driver.commit()
+    for name, key in (("joined", "id"), ("grouped", "ref")):
+        newest = {row[key]: row for row in bounded[name].to_dicts()}
+        assert newest == {key.decode(): row for key, row in driver.table(name).items()}
+
+
+def timed_orders() -> Topic:
+    columns = {"id": "string", "ref": "string", "n": "int", "ts": "timestamp_ms"}
+    return topic("orders", columns, key="id", event_time="ts")
+
+
+def timed_right() -> Topic:
+    return topic("right", {"id": "string", "r": "int", "ts": "timestamp_ms"}, key="id", event_time="ts")
+
+
+def test_a_bounded_run_reads_the_table_first() -> None:
+    """Whatever the times say, a row of the stream meets the table's last row."""
+    app = App("t")
+    clicks = app.stream(topic("clicks", {"id": "string", "ts": "timestamp_ms"}, event_time="ts"))
+    clicks.join(app.table(timed_right())).to("out")
+    out = run_batch(
+        app,
+        {
+            "clicks": pl.DataFrame({"id": ["a", "b"], "ts": [0, 0]}),
+            "right": pl.DataFrame({"id": ["a", "a"], "r": [1, 2], "ts": [5, 9]}),
+        },
+    )["out"]
+    assert out.select("id", "r").rows() == [("a", 2)]

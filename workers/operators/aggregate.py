@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...state.groups import GroupState
-from ...topics.batch import MIN_TIME, Batch
+from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ..gathering import (
     Aggregates,
@@ -24,8 +24,9 @@ from ..gathering import (
     result_schema,
     values_of,
 )
+from ..given_at_commits import GivenAtCommits
 from ..keyed_results import KeyedWriter
-from ..operator import Context, Emit, Operator, StateDefinition
+from ..operator import Emit, Operator, StateDefinition
 from ..reducer import describe_reducer
 
 
@@ -41,7 +42,7 @@ class Aggregate:
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         return [result_schema("group_by", inputs[0], self.by, self.aggregates)]
 
-    def build(self, inputs: Sequence[Schema]) -> AggregateOperator:
+    def build(self, inputs: Sequence[Schema]) -> Operator:
         (results,) = self.output_schemas(inputs)
         state = GroupState(self.name, lambda: accumulators(inputs[0], self.aggregates))
         return AggregateOperator(self, state, KeyedWriter("group_by", results, len(self.by)))
@@ -54,7 +55,7 @@ class Aggregate:
         return aggregation_state("none", self.by, self.aggregates, inputs[0], 0)
 
 
-class AggregateOperator(Operator):
+class AggregateOperator(GivenAtCommits):
     """The running step."""
 
     def __init__(self, step: Aggregate, state: GroupState, writer: KeyedWriter) -> None:
@@ -62,20 +63,11 @@ class AggregateOperator(Operator):
         self.state = state
         self.writer = writer
         self.states = (state,)
-        self.watermark = MIN_TIME
-
-    def open(self, context: Context, watermark: int) -> None:
-        self.context = context
-        self.watermark = watermark
 
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
         batch, keys = keyed(batch, self.step.by, self.context)
         if len(batch):
             self.state.add(keys, values_of(batch.frame, self.step.aggregates), batch.time)
-        return ()
-
-    def advance(self, watermark: int) -> Sequence[Emit]:
-        self.watermark = max(self.watermark, watermark)
         return ()
 
     def flush(self) -> Sequence[Emit]:

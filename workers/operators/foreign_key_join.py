@@ -19,11 +19,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...state.rows import NO_ROW
-from ...topics.batch import MIN_TIME, TIME, Batch
+from ...topics.batch import TIME, Batch
 from ...topics.key import key_text
 from ...topics.schema import Schema
+from ..given_at_commits import GivenAtCommits
 from ..join_schemas import check_option
-from ..operator import Context, Emit, Operator, StateDefinition
+from ..operator import Emit, Operator, StateDefinition
 from ..table_rows import TableWriter, Touched, put_rows, timed_table
 from ..table_schemas import LookUp, table_keys
 from .join import HOW, How
@@ -68,7 +69,7 @@ class ForeignKeyJoin:
         return (self.on, self.right_key)[input_index]
 
 
-class ForeignKeyJoinOperator(Operator):
+class ForeignKeyJoinOperator(GivenAtCommits):
     """The running step."""
 
     def __init__(self, step: ForeignKeyJoin, inputs: Sequence[Schema]) -> None:
@@ -82,15 +83,6 @@ class ForeignKeyJoinOperator(Operator):
         self.touched = Touched()
         self.numbers: dict[str, int] = {}
         """Of left rows that were taken away: the number that their tombstones must carry."""
-        self.watermark = MIN_TIME
-
-    def open(self, context: Context, watermark: int) -> None:
-        self.context = context
-        self.watermark = watermark
-
-    def advance(self, watermark: int) -> Sequence[Emit]:
-        self.watermark = max(self.watermark, watermark)
-        return ()
 
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
         key = self.step.right_key if input_index else self.step.left_key

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.sessions import SessionRows, SessionState
+from ...state.sessions import Gone, SessionRows, SessionState
 from ...topics.batch import BEFORE, MIN_TIME, Batch
 from ...topics.duration import duration_text
 from ...topics.schema import Schema
@@ -38,6 +38,7 @@ from ..gathering import (
     keyed,
     values_of,
 )
+from ..given_at_commits import is_end
 from ..operator import Context, Emit, Operator, StateDefinition
 
 
@@ -134,7 +135,8 @@ class SessionOperator(Operator):
         return Emit(batch.replaced(frame.with_columns(reason.alias(LATE_REASON))), 1)
 
     def advance(self, watermark: int) -> Sequence[Emit]:
-        emits = self._emits(self.state.close(watermark, changed_only=self._changed_only))
+        at_end = self._taken_back(self.state.take_gone()) if is_end(watermark) else ()  # what is taken back afterwards would have no time
+        emits = [*at_end, *self._emits(self.state.close(watermark, changed_only=self._changed_only))]
         self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
         return emits
@@ -143,10 +145,10 @@ class SessionOperator(Operator):
         if not self.early.any:
             return ()
         rows, gone = self.state.take_updates() if self.early.take() else (None, self.state.take_gone())
-        tombstones = []
-        if gone is not None:
-            tombstones = self.writer.tombstones(gone.keys, gone.starts, gone.ends, self.passed_on)
-        return [*tombstones, *self._emits(rows)]
+        return [*self._taken_back(gone), *self._emits(rows)]
+
+    def _taken_back(self, gone: Gone | None) -> list[Emit]:
+        return [] if gone is None else self.writer.tombstones(gone.keys, gone.starts, gone.ends, self.passed_on)
 
     def _emits(self, rows: SessionRows | None) -> list[Emit]:
         return [] if rows is None else self.writer.emits(rows.rows, rows.starts, self.passed_on, self.context)

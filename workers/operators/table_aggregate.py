@@ -19,7 +19,8 @@ from ...topics.batch import MIN_TIME, TIME, Batch
 from ...topics.key import key_text
 from ...topics.schema import Schema
 from ..gathering import Aggregates, accumulators, aggregation_state, result_schema, values_of
-from ..operator import Context, Emit, Operator, StateDefinition
+from ..given_at_commits import GivenAtCommits
+from ..operator import Emit, Operator, StateDefinition
 from ..reducer import columns_read, describe_reducer
 from ..table_rows import TableWriter, Touched, put_rows, timed_table
 from ..table_schemas import table_keys
@@ -51,7 +52,7 @@ class TableAggregate:
         return StateDefinition({**of_group.parameters, "key": inputs[0].text(self.key)})
 
 
-class TableAggregateOperator(Operator):
+class TableAggregateOperator(GivenAtCommits):
     """The running step."""
 
     def __init__(self, step: TableAggregate, rows: Schema) -> None:
@@ -65,15 +66,6 @@ class TableAggregateOperator(Operator):
         (results,) = step.output_schemas([rows])
         self.writer = TableWriter(results, step.by)
         self.touched = Touched()
-        self.watermark = MIN_TIME
-
-    def open(self, context: Context, watermark: int) -> None:
-        self.context = context
-        self.watermark = watermark
-
-    def advance(self, watermark: int) -> Sequence[Emit]:
-        self.watermark = max(self.watermark, watermark)
-        return ()
 
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
         batch, _, _ = table_keys(batch, self.step.by, self.context)

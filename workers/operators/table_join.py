@@ -17,10 +17,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...state.rows import NO_ROW
-from ...topics.batch import MIN_TIME, TIME, Batch
+from ...topics.batch import TIME, Batch
 from ...topics.schema import Schema
+from ..given_at_commits import GivenAtCommits
 from ..join_schemas import check_option
-from ..operator import Context, Emit, Operator, StateDefinition
+from ..operator import Emit, Operator, StateDefinition
 from ..table_rows import TableWriter, Touched, put_rows, timed_table
 from ..table_schemas import LookUp, table_keys
 
@@ -69,7 +70,7 @@ class TableJoin:
         return (self.left_key, self.right_key)[input_index]
 
 
-class TableJoinOperator(Operator):
+class TableJoinOperator(GivenAtCommits):
     """The running step."""
 
     def __init__(self, step: TableJoin, inputs: Sequence[Schema]) -> None:
@@ -80,21 +81,12 @@ class TableJoinOperator(Operator):
         (results,) = step.output_schemas(inputs)
         self.writer = TableWriter(results, step.left_key)
         self.touched = Touched()
-        self.watermark = MIN_TIME
-
-    def open(self, context: Context, watermark: int) -> None:
-        self.context = context
-        self.watermark = watermark
 
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
         batch, keys, deleted = table_keys(batch, self.step.partitioned_by(input_index), self.context)
         if len(batch):
             self.touched.add(keys, self._there(keys))
             put_rows(self.tables[input_index], keys, batch, deleted)
-        return ()
-
-    def advance(self, watermark: int) -> Sequence[Emit]:
-        self.watermark = max(self.watermark, watermark)
         return ()
 
     def flush(self) -> Sequence[Emit]:
