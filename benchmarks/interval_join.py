@@ -7,7 +7,9 @@ The buffer size is the number of rows five minutes hold; the cost a row should n
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -67,10 +69,12 @@ def _values(chance: np.random.Generator, side: int) -> dict[str, pl.Series]:
     return {"view": numbers, "page": pl.select(pl.format("/category/item/{}", pages)).to_series()}
 
 
-def measure(rows: int, keys: int, kept_rows: int, how: str) -> dict[str, float]:
-    """CPU microseconds a row by stage, and what was found."""
+def measure(rows: int, keys: int, kept_rows: int, how: str, memory_bytes_max: int | None = None) -> dict[str, float]:
+    """CPU microseconds a row by stage, and what was found. `memory_bytes_max`: beyond it rows are on disk."""
     step = IntervalJoin(("user",), 0, REACH_MS, how)  # type: ignore[arg-type]
     operator = step.build([VIEWS, PURCHASES])
+    if memory_bytes_max is not None:
+        operator.state.spill_to(Path(tempfile.gettempdir()), memory_bytes_max)  # type: ignore[attr-defined]
     operator.open(Nobody(), MIN_TIME)
     spent = {"process": 0.0, "advance": 0.0, "changelog": 0.0}
     pairs = size = done = kept = 0
@@ -107,18 +111,21 @@ def measure(rows: int, keys: int, kept_rows: int, how: str) -> dict[str, float]:
 def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
     print("us CPU a row      process  advance changelog      all   pairs/row   rows kept  changelog bytes/row")
-    for how, keys, kept in (
-        ("inner", 10_000, 50_000),
-        ("inner", 10_000, 100_000),
-        ("inner", 1_000_000, 100_000),
-        ("inner", 1_000_000, 1_000_000),
-        ("left", 10_000, 100_000),
-        ("outer", 1_000_000, 1_000_000),
+    for how, keys, kept, memory_mib in (
+        ("inner", 10_000, 50_000, None),
+        ("inner", 10_000, 100_000, None),
+        ("inner", 1_000_000, 100_000, None),
+        ("inner", 1_000_000, 1_000_000, None),
+        ("inner", 1_000_000, 1_000_000, 16),
+        ("left", 10_000, 100_000, None),
+        ("outer", 1_000_000, 1_000_000, None),
+        ("outer", 1_000_000, 1_000_000, 16),
     ):
-        found = measure(rows, keys, kept, how)
+        found = measure(rows, keys, kept, how, None if memory_mib is None else memory_mib << 20)
         print(
             f"{how} {keys:9,} keys {found['process']:8.3f} {found['advance']:8.3f} {found['changelog']:9.3f} {found['all']:8.3f} "
             f"{found['pairs_a_row']:11.2f} {found['kept_rows']:11,.0f} {found['bytes_a_row']:12.1f}"
+            + ("" if memory_mib is None else f"   in {memory_mib} MiB")
         )
 
 

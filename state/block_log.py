@@ -3,10 +3,9 @@
     key = prefix + number (8 bytes, order preserving); a block stands for the numbers from its own up to the next one's
 
 Eight neighbours of one level become one block of the next, in the same commit: the first one's key is written anew and the
-others are deleted. So n commits leave fewer than eight blocks a level and as many levels as the logarithm of n to the base 8, until a
-block has half of `bytes_max`, where it stays as it is; every byte is written once a level (five times at most from rows of
-60 bytes to 256 KiB, see docs/decisions). The tiers are those of an LSM tree; blocks not yet full are kept in memory, at most
-a few `bytes_max`.
+others are deleted. So n commits leave fewer than eight blocks a level and as many levels as the logarithm of n to the base 8,
+until a block has half of `bytes_max`, where it stays as it is; every byte is written once a level (from 100 bytes to 256 KiB 4.4
+times, docs/decisions/0019). The tiers are those of an LSM tree; blocks not yet full are kept in memory, at most a few `bytes_max`.
 
 Blocks die in about the order of their numbers. Merged ones die with their youngest part, so neighbours are merged only where they
 die within `span_ms_max`: else much that is dead would be kept, and restored.
