@@ -6,7 +6,6 @@ commit: only then is there something to take away. `Touched` keeps that answer f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,27 +34,44 @@ def put_rows(state: TableState, keys: pl.Series, batch: Batch, deleted: pl.Serie
     state.put(keys, batch.frame, None if deleted is None else deleted.to_numpy())
 
 
+@dataclass(frozen=True, slots=True)
+class TouchedKeys:
+    """Columns of one length."""
+
+    keys: pl.Series
+    given: Flags
+    times: pl.Series
+
+    def told(self, there: Flags) -> tuple[TouchedKeys, Flags]:
+        """Those of which there is anything to tell: a row, or that there is none any more. And which of them have one."""
+        told = there | self.given
+        mask = pl.Series(told)
+        return TouchedKeys(self.keys.filter(mask), self.given[told], self.times.filter(mask)), there[told]
+
+
 @dataclass(slots=True)
 class Touched:
-    """Keys that changed since the last commit, and of each whether a row of it had been given by then."""
+    """Keys that changed since the last commit: of each whether a row of it had been given by then, and when it last changed."""
 
     parts: list[pl.DataFrame] = field(default_factory=list)
 
-    def add(self, keys: pl.Series, given: Flags) -> None:
-        """`given`: as it is now; of a key that was touched before, the earlier answer counts."""
-        self.parts.append(pl.DataFrame([keys.alias("key"), pl.Series("given", given, dtype=pl.Boolean)]))
+    def add(self, keys: pl.Series, given: Flags, times: NDArray[np.int64]) -> None:
+        """`given`: as it is now; of a key that was touched before, the earlier answer counts. `times`: of the changes."""
+        columns = [keys.alias("key"), pl.Series("given", given, dtype=pl.Boolean), pl.Series("time", times)]
+        self.parts.append(pl.DataFrame(columns))
         if len(self.parts) >= _PARTS_MAX:
             self.parts = [self._joined()]
 
-    def take(self) -> tuple[pl.Series, Flags] | None:
+    def take(self) -> TouchedKeys | None:
         """The keys, each once, in the order in which they were first touched."""
         if not self.parts:
             return None
         frame, self.parts = self._joined(), []
-        return frame["key"], frame["given"].to_numpy()
+        return TouchedKeys(frame["key"], frame["given"].to_numpy(), frame["time"])
 
     def _joined(self) -> pl.DataFrame:
-        return pl.concat(self.parts).unique("key", keep="first", maintain_order=True)
+        grouped = pl.concat(self.parts).group_by("key", maintain_order=True)
+        return grouped.agg(pl.col("given").first(), pl.col("time").max())
 
 
 _PARTS_MAX = 64
@@ -70,22 +86,21 @@ class TableWriter:
 
     def emits(
         self,
-        keys: pl.Series,
+        touched: TouchedKeys,
         rows: pl.DataFrame,
         deleted: Flags,
         watermark: int,
-        more: Mapping[str, pl.Series] | None = None,
     ) -> list[Emit]:
         """`rows`: columns of the result (the key's are made from the texts) and `TIME`, null where a row has none.
 
-        `watermark`: as passed on before; no row's time is behind it. `more`: columns beside those of the schema.
+        `watermark`: as passed on before; no row's time is behind it, nor behind the change by which it came about.
         """
-        kinds = dict(self.schema)
-        known = columns_of(keys, Schema(tuple((name, kinds[name]) for name in self.key)))
-        time = pl.max_horizontal(pl.col(TIME), pl.lit(watermark, pl.Int64)).alias(TIME)
+        kinds, size = dict(self.schema), len(touched.keys)
+        known = columns_of(touched.keys, Schema(tuple((name, kinds[name]) for name in self.key)))
+        time = pl.max_horizontal(pl.col(TIME), touched.times, pl.lit(watermark, pl.Int64)).alias(TIME)
         frame = rows.with_columns(known.get_columns()).select(*self.schema.names, time)
-        ours = [pl.Series(name, np.full(len(keys), value)) for name, value in ((BEFORE, watermark), (OFFSET, -1))]
-        frame = frame.with_columns(*ours, *(column.alias(name) for name, column in (more or {}).items()))
+        ours = [pl.Series(name, np.full(size, value)) for name, value in ((BEFORE, watermark), (OFFSET, -1))]
+        frame = frame.with_columns(*ours)
         if deleted.any():
             frame = frame.with_columns(pl.Series(DELETED, deleted))
         return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX) if len(part)]

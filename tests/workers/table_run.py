@@ -53,6 +53,13 @@ class TableRun:
     def found(self, topic: str) -> dict[Any, Row]:
         return {key.decode(): row for key, row in self.driver.table(topic).items()}
 
+    def ill_timed(self, topic: str) -> list[int]:
+        """Timestamps of records that are not the time of any change."""
+        return [one.timestamp for one in self.driver.records(topic) if not 1 <= one.timestamp <= self.time]
+
+    def rejected(self) -> float:
+        return self.driver.instrument.total("rejected_records")
+
     def needless_tombstones(self, topic: str) -> list[bytes | None]:
         """Keys of tombstones that took nothing away."""
         there: set[bytes | None] = set()

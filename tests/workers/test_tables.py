@@ -64,6 +64,7 @@ def test_a_join_of_two_tables_is_the_join_of_what_is_in_them(how: Any, steps: li
     run.play(steps)
     expected = oracle.table_join(run.tables.get("left", {}), run.tables.get("right", {}), how)
     assert run.found("out") == expected
+    assert (run.rejected(), run.ill_timed("out")) == (0, [])
     assert run.needless_tombstones("out") == []
 
 
@@ -78,6 +79,7 @@ def test_a_foreign_key_join_finds_the_row_that_is_named(how: Any, steps: list[Ch
     run.play(steps)
     expected = oracle.foreign_key_join(run.tables.get("orders", {}), run.tables.get("right", {}), how)
     assert run.found("out") == expected
+    assert (run.rejected(), run.ill_timed("out")) == (0, [])
 
 
 @settings(deadline=None, max_examples=80)
@@ -92,6 +94,7 @@ def test_groups_follow_their_table_down_as_well_as_up(steps: list[Change | str],
     run.play(steps)
     found = {key: {**row, "all": sorted(row["all"])} for key, row in run.found("out").items()}
     assert found == oracle.grouped(run.tables.get("orders", {}), "ref")
+    assert run.ill_timed("out") == []
     assert run.needless_tombstones("out") == []
 
 

@@ -90,21 +90,21 @@ class ForeignKeyJoinOperator(GivenAtCommits):
         if not len(batch):
             return ()
         if input_index:
-            self._right_changes(keys)
+            self._right_changes(keys, int(batch.time.max()))
             put_rows(self.right, keys, batch, deleted)
         else:
-            self.touched.add(keys, self._there(keys))
+            self.touched.add(keys, self._there(keys), batch.time)
             self._note_numbers(keys, batch, deleted)
             foreign = key_text(batch.frame, self.step.on).alias(_FOREIGN)
             put_rows(self.left, keys, batch.replaced(batch.frame.with_columns(foreign)), deleted)
         return ()
 
-    def _right_changes(self, keys: pl.Series) -> None:
+    def _right_changes(self, keys: pl.Series, time: int) -> None:
         """The left rows that name these are touched: what was given of them is known only before the change."""
         numbers = self.left.where(_FOREIGN, keys)
         if len(numbers):
             lefts = key_text(self.left.rows(numbers), self.step.left_key)
-            self.touched.add(lefts, self._there(lefts))
+            self.touched.add(lefts, self._there(lefts), np.full(len(lefts), time))
 
     def _note_numbers(self, keys: pl.Series, batch: Batch, deleted: pl.Series | None) -> None:
         if deleted is not None and deleted.any():
@@ -116,15 +116,13 @@ class ForeignKeyJoinOperator(GivenAtCommits):
         numbers, self.numbers = self.numbers, {}
         if taken is None:
             return ()
-        keys, given = taken
-        there = self._there(keys)
-        told = there | given
-        keys, there = keys.filter(pl.Series(told)), there[told]
+        touched, there = taken.told(self._there(taken.keys))
+        keys = touched.keys
         rows = self._joined(keys)
         sent = rows[SEQUENCE].to_list()
         told_by = [numbers.get(key, 0) if number is None else number for key, number in zip(keys, sent, strict=True)]
         rows = rows.with_columns(pl.Series(SEQUENCE, told_by, dtype=pl.Int64))
-        return self.writer.emits(keys, rows, ~there, self.watermark)
+        return self.writer.emits(touched, rows, ~there, self.watermark)
 
     def _there(self, keys: pl.Series) -> Flags:
         """Whether these left keys have a joined row, as both tables are now."""

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ...state.rows import NO_ROW, TableState
-from ...topics.batch import DELETED, Batch
+from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ..operator import Emit, Operator, StateDefinition
 from ..row_bytes import RowBytes

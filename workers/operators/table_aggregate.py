@@ -73,24 +73,21 @@ class TableAggregateOperator(GivenAtCommits):
             return ()
         batch, keys, deleted = table_keys(batch, self.step.key, self.context)
         groups = key_text(batch.frame, self.step.by).alias(_GROUP)
-        self._touch(groups.unique())
+        self._touch(groups, batch.time)
         put_rows(self.state, keys, batch.replaced(batch.frame.with_columns(groups)), deleted)
         return ()
 
-    def _touch(self, groups: pl.Series) -> None:
+    def _touch(self, groups: pl.Series, times: NDArray[np.int64]) -> None:
         there = self.state.rows(self.state.where(_GROUP, groups))[_GROUP].unique()
-        self.touched.add(groups, groups.is_in(there.implode()).to_numpy())
+        self.touched.add(groups, groups.is_in(there.implode()).to_numpy(), times)
 
     def flush(self) -> Sequence[Emit]:
         taken = self.touched.take()
         if taken is None:
             return ()
-        groups, given = taken
-        rows = self.state.rows(self.state.where(_GROUP, groups))
-        results, size = self._gathered(groups, rows)
-        told = given | (size > 0)
-        results, groups = results.filter(pl.Series(told)), groups.filter(pl.Series(told))
-        return self.writer.emits(groups, results, size[told] == 0, self.watermark)
+        rows = self.state.rows(self.state.where(_GROUP, taken.keys))
+        touched, full = taken.told(taken.keys.is_in(rows[_GROUP].unique().implode()).to_numpy())
+        return self.writer.emits(touched, self._gathered(touched.keys, rows), ~full, self.watermark)
 
     def _reject(self, groups: pl.Series, name: str, unfit: NDArray[np.bool_]) -> None:
         """The group goes on without this value, which would be wrong."""
@@ -99,8 +96,8 @@ class TableAggregateOperator(GivenAtCommits):
         reason = "group_by: an integer sum is beyond 64 bits; sum a float column"
         self.context.reject(Batch(frame), np.arange(len(rows)), [reason] * len(rows))
 
-    def _gathered(self, groups: pl.Series, rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-        """The aggregates of each group, over its rows in the order in which they last changed; and how many rows it has."""
+    def _gathered(self, groups: pl.Series, rows: pl.DataFrame) -> pl.DataFrame:
+        """The aggregates of each group, over its rows in the order in which they last changed."""
         numbers = pl.DataFrame({_GROUP: groups, "slot": np.arange(len(groups))})
         slots = rows.select(_GROUP).join(numbers, on=_GROUP, how="left", maintain_order="left")["slot"].to_numpy()
         times = rows[TIME].to_numpy()
@@ -116,5 +113,4 @@ class TableAggregateOperator(GivenAtCommits):
             columns.append(accumulator.result(every).alias(name))
             if (unfit := accumulator.unfit(every)) is not None:
                 self._reject(groups, name, unfit)
-        frame = pl.DataFrame([*columns, pl.Series(TIME, latest)])
-        return frame, np.bincount(slots, minlength=len(groups))
+        return pl.DataFrame([*columns, pl.Series(TIME, latest)])

@@ -85,7 +85,7 @@ class TableJoinOperator(GivenAtCommits):
     def process(self, batch: Batch, input_index: int) -> Sequence[Emit]:
         batch, keys, deleted = table_keys(batch, self.step.partitioned_by(input_index), self.context)
         if len(batch):
-            self.touched.add(keys, self._there(keys))
+            self.touched.add(keys, self._there(keys), batch.time)
             put_rows(self.tables[input_index], keys, batch, deleted)
         return ()
 
@@ -93,11 +93,8 @@ class TableJoinOperator(GivenAtCommits):
         taken = self.touched.take()
         if taken is None:
             return ()
-        keys, given = taken
-        there = self._there(keys)
-        told = there | given
-        keys, there = keys.filter(pl.Series(told)), there[told]
-        return self.writer.emits(keys, self._joined(keys), ~there, self.watermark)
+        touched, there = taken.told(self._there(taken.keys))
+        return self.writer.emits(touched, self._joined(touched.keys), ~there, self.watermark)
 
     def _there(self, keys: pl.Series) -> Flags:
         """Whether the joined table has a row, as the tables are now."""
