@@ -6,11 +6,14 @@ import random
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
 
 import polars as pl
 
 from millstream.state.checkpoint import write
 from millstream.state.restore import ChangelogTail, restore
+from millstream.state.spill import is_spilling
 from millstream.state.store import Changes, DurableState
 from millstream.state.stores.memory import MemoryDatabase
 from millstream.topics.batch import BEFORE, MAX_TIME, MIN_TIME, OFFSET, TIME, Batch
@@ -45,6 +48,8 @@ class Run:
     counts: Counts = field(default_factory=lambda: Counts("pattern"))
     committed: tuple[Given, int] = field(default_factory=lambda: (Given(), MIN_TIME))
     operator: Operator = field(init=False)
+    memory_bytes_max: int | None = None
+    """Of rows that wait to be followed; the others are on disk."""
 
     def __post_init__(self) -> None:
         self.start()
@@ -57,6 +62,9 @@ class Run:
         built = self.step.build(self.inputs)
         assert isinstance(built, Operator)
         self.operator = built
+        for state in filter(is_spilling, self.states.values()):
+            if self.memory_bytes_max is not None:
+                state.spill_to(Path(gettempdir()), self.memory_bytes_max)
         stored = int(self.database.meta("changelog") or 0)
         tails = {name: ChangelogTail(fold_bytes=2_000) for name in self.states}
         for commit in self.changelog[stored:]:

@@ -11,13 +11,13 @@ import orjson
 import polars as pl
 import pytest
 
-from millstream import App, Driver
+from millstream import App, Driver, run_batch
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
 from millstream.topics.broker import TopicSpec
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.attempts import CallLimits, waits
-from millstream.workers.errors import PlanError
+from millstream.workers.errors import PlanError, UserFunctionError
 from millstream.workers.stream import Stream
 from millstream.workers.worker import Worker
 
@@ -215,6 +215,34 @@ async def test_calls_run_beside_each_other_within_the_limit() -> None:
     found = [fetch.values for fetch in await reader.poll(timeout_ms=1_000, records_max=1_000)]
     assert [orjson.loads(value)["id"] for values in found for value in values if value] == list(range(200))
     assert most == 5
+
+
+def test_bounded_runs_await_too() -> None:
+    app = App("shop")
+    app.stream(app.topic("in", SCHEMA, event_time="id")).map(_asked, **FAST).to("out")
+    given = run_batch(app, {"in": pl.DataFrame(ROWS)})["out"]
+    assert given.to_dicts() == [{"id": n, "user": f"USER-{n}"} for n in range(6) if n != 3]
+
+
+@pytest.mark.parametrize("policy", ["skip", "fail"])
+def test_the_policy_of_the_topic_holds(policy: str) -> None:
+    app = App("shop")
+    app.stream(app.topic("in", SCHEMA, on_bad_record=policy)).map(_asked, **FAST).to("out")
+    driver = Driver(app)
+    if policy == "fail":
+        with pytest.raises(UserFunctionError, match="nobody knows three"):
+            driver.send("in", ROWS)
+        return
+    driver.send("in", ROWS)
+    driver.commit()
+    assert [row["id"] for row in driver.rows("out")] == [0, 1, 2, 4, 5]
+    assert driver.instrument.total("rejected_records") == 1
+
+
+def test_state_may_not_stand_before_a_function_that_waits() -> None:
+    """Its rows are read again after a crash."""
+    with pytest.raises(PlanError, match="keeps state or waits itself"):
+        _run(lambda stream: stream.deduplicate(by="id", within="1s").map(_asked))
 
 
 # -- functions of frames

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
+import polars as pl
 import pytest
 
-from millstream import App, Driver, count, tumbling
+from millstream import App, Driver, count, run_batch, tumbling
 from millstream.topics.errors import ConfigurationError
+from millstream.topics.schema import Schema
 from millstream.workers.errors import PlanError
 from millstream.workers.operators.deduplicate import Deduplicate
 from millstream.workers.operators.followed_by import FollowedBy
@@ -225,6 +230,47 @@ def test_results_are_never_late_for_a_window() -> None:
     assert all(driver.rows(name) for name in ("first", "once", "followed", "alone"))
 
 
+def _app(partitions: int) -> App:
+    app = App("shop")
+    a, b = (
+        app.stream(app.topic(name, SCHEMA, key="user", event_time="ts", out_of_order="60ms", partitions=partitions))
+        for name in "ab"
+    )
+    once = a.deduplicate(by="user", within="25ms", keep="earliest")
+    once.to("once")
+    once.followed_by(b, by="user", within="30ms").to("followed")
+    once.not_followed_by(b, by="user", within="30ms").to("alone")
+    return app
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_bounded_run_gives_what_a_streaming_run_gives(seed: int) -> None:
+    """Over several partitions, in any interleaving, with commits, checkpoints and crashes anywhere."""
+    chance = random.Random(seed)
+    rows = {
+        name: [{"id": n, "user": f"u{chance.randrange(7)}", "ts": 5 * n - chance.randrange(60)} for n in range(150)]
+        for name in "ab"
+    }
+    driver, sent = Driver(_app(3), fetch_records_max=7), {"a": 0, "b": 0}
+    while any(at < 150 for at in sent.values()):
+        name = chance.choice([name for name, at in sent.items() if at < 150])
+        size = chance.randrange(1, 12)
+        driver.send(name, rows[name][sent[name] : sent[name] + size])
+        sent[name] += size
+        chance.choice([driver.commit, driver.checkpoint, driver.process, driver.crash])()
+    driver.end()
+    assert driver.instrument.total("late_rows") == 0
+    bounded = run_batch(
+        _app(1), {name: pl.DataFrame(given, schema=Schema.of(SCHEMA).polars()) for name, given in rows.items()}
+    )
+    for topic in ("once", "followed", "alone"):
+        assert _sorted(driver.rows(topic)) == _sorted(bounded[topic].to_dicts()) != []
+
+
+def _sorted(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return sorted(tuple(row.values()) for row in rows)
+
+
 def test_a_stream_that_is_followed_by_itself() -> None:
     """The next visit of the same user."""
     app = App("shop")
@@ -234,6 +280,19 @@ def test_a_stream_that_is_followed_by_itself() -> None:
     driver.send("visits", [{"id": n, "user": "ada", "ts": n * 1000} for n in range(4)])
     driver.end()
     assert driver.rows("next") == [{"id": n, "id_next": n + 1} for n in range(3)]
+
+
+def test_topics_of_different_partition_counts() -> None:
+    """The plan puts the smaller one behind a repartition topic."""
+    app = App("shop")
+    a = app.stream(app.topic("a", SCHEMA, key="user", event_time="ts", partitions=3))
+    b = app.stream(app.topic("b", SCHEMA, key="user", event_time="ts", partitions=1))
+    a.followed_by(b, by="user", within="1s").select("id", "id_next").to(app.topic("pairs", partitions=1))
+    driver = Driver(app)
+    driver.send("a", [{"id": n, "user": f"u{n}", "ts": 0} for n in range(9)])
+    driver.send("b", [{"id": n + 10, "user": f"u{n}", "ts": 1} for n in range(9)])
+    driver.end()
+    assert sorted((row["id"], row["id_next"]) for row in driver.rows("pairs")) == [(n, n + 10) for n in range(9)]
 
 
 def test_rows_without_a_key() -> None:

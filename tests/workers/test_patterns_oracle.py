@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream.state import block_log, following, join_sides
 from millstream.topics.batch import MIN_TIME as NOTHING
 from millstream.workers.operators.deduplicate import Deduplicate, Keep
 from millstream.workers.operators.followed_by import FollowedBy
@@ -145,6 +147,30 @@ def test_narrow_limits_and_sparse_rows(kind: str, seed: int, scale: int) -> None
     """A limit of a few milliseconds, rows hours apart."""
     one = case(seed, kind, late=True, scale=scale, within=3)
     assert found_of(one, seed) == one.expected()
+
+
+@pytest.mark.parametrize("kind", ["followed", "not followed"])
+@settings(max_examples=30)
+@given(seed=Seeds, bytes_max=st.sampled_from([0, 300, 3_000]))
+def test_results_do_not_depend_on_where_rows_are(kind: str, seed: int, bytes_max: int) -> None:
+    """Rows that wait to be followed are on disk, all or some; changelog blocks are merged after every other commit."""
+    one = case(seed, kind, late=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block_log, "FAN_IN", 2)
+        run = Run(one.step, memory_bytes_max=bytes_max)
+        assert play(one.events, run, random.Random(seed), crashes=True) == one.expected()
+
+
+@pytest.mark.parametrize("kind", ["followed", "not followed"])
+@settings(max_examples=20)
+@given(seed=Seeds)
+def test_equal_hashes_are_not_equal_keys(kind: str, seed: int) -> None:
+    """With every hash the same, the keys alone decide."""
+    one = case(seed, kind, late=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for place in (following, join_sides):
+            patch.setattr(place, "key_hashes", lambda frame, on: np.zeros(frame.height, np.uint64))
+        assert play(one.events, Run(one.step), random.Random(seed), crashes=True) == one.expected()
 
 
 @pytest.mark.parametrize("kind", KINDS)

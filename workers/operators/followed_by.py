@@ -53,6 +53,9 @@ class FollowedBy:
     def describe(self) -> Mapping[str, str]:
         return {**self.what.describe(), "suffix": self.suffix}
 
+    def partitioned_by(self, input_index: int) -> tuple[str, ...]:
+        return self.by
+
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         first, second = inputs
         return self.what.state(first, second)

@@ -52,6 +52,9 @@ class NotFollowedBy:
     def describe(self) -> Mapping[str, str]:
         return self.what.describe()
 
+    def partitioned_by(self, input_index: int) -> tuple[str, ...]:
+        return self.by
+
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         """Of b only the key is kept."""
         first, second = inputs
