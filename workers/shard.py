@@ -34,6 +34,7 @@ from ..topics.batch import Fetch
 from . import events as ev
 from . import instructions as do
 from .errors import InvariantError
+from .portions import Portions
 
 
 class Phase(Enum):
@@ -101,6 +102,7 @@ class Shard:
     failures: int = 0
     after_drop: Phase = Phase.FENCING
     fetches: list[Fetch] = field(default_factory=list)
+    portions: Portions = field(default_factory=Portions)
     now_ms: int = 0
     ticked_ms: int = 0
 
@@ -239,7 +241,7 @@ class Shard:
             self.phase = Phase.AT_REST
             return None
         if self.fetches or self.calls_ended or self.now_ms - self.ticked_ms >= self.rules.tick_interval_ms:
-            given, self.fetches = tuple(self.fetches), []
+            given, self.fetches = self.portions.take(self.fetches)
             self.calls_ended = False
             self.ticked_ms = self.now_ms
             return self._go(Phase.PROCESSING, do.Process(self.number, self.epoch, given))
@@ -261,6 +263,10 @@ class Shard:
 
     def _computed(self, event: ev.Processed) -> None:
         self.finished, self.full, self.more = event.finished, event.full, event.more
+        if event.more:
+            self.portions.stopped()
+        else:
+            self.portions.ended()
 
     def _send(self) -> do.ShardInstruction:
         begin = self.rules.exactly_once and not self.in_transaction
@@ -297,7 +303,7 @@ class Shard:
         """With the next batch, if there is one and it may be computed."""
         given: tuple[Fetch, ...] = ()
         if not self.checkpoint_due and not self.more:
-            given, self.fetches = tuple(self.fetches), []
+            given, self.fetches = self.portions.take(self.fetches)
         return self._go(phase, step(self.number, self.epoch, given))
 
     def _committed(self) -> do.ShardInstruction | None:
@@ -312,6 +318,7 @@ class Shard:
 
     def _failed(self, event: ev.Failed) -> do.ShardInstruction:
         self.failures += 1
+        self.portions.ended()
         return self._drop(Phase.LOST if event.failure == "fenced" else Phase.FENCING)
 
     def _drop(self, afterwards: Phase) -> do.ShardInstruction:

@@ -117,9 +117,11 @@ def test_nor_is_anything_computed_ahead_while_the_last_batch_ahead_is_half_done(
     world.answer(0)
     world.tell(ev.Fetched([fetch(0, rows=7)]))
     world.answer(0)
-    assert world.under_way[0] == do.CommitTransaction(0, world.under_way[0].epoch)
+    under_way = [world.under_way[0]]
     world.answer(0)
-    assert world.under_way[0] == do.Process(0, world.under_way[0].epoch)
+    under_way.append(world.under_way[0])
+    epoch = under_way[0].epoch
+    assert under_way == [do.CommitTransaction(0, epoch), do.Process(0, epoch)]
 
 
 def test_a_halt_waits_for_the_rest_of_a_batch() -> None:
