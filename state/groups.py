@@ -75,6 +75,7 @@ class GroupState:
         self._codes = KeyCodes()
         self._touched = np.zeros(0, np.bool_)
         self._flags = np.zeros(0, np.uint8)
+        self._index: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -99,8 +100,23 @@ class GroupState:
     def take_updates(self) -> GroupRows | None:
         """Groups changed since the last call, with their results."""
         codes = self._changed(_UNEMITTED)
-        if not len(codes):
-            return None
+        return self._results(codes) if len(codes) else None
+
+    def read(self, keys: pl.Series | None) -> GroupRows:
+        """The groups of these key texts that there are, each once, or all of them, as they are now."""
+        known = np.flatnonzero(self._latest.columns[0][: self._codes.size] != _BEFORE_ALL)
+        if keys is not None:
+            self._index_to(self._codes.size)
+            asked = {code for key in keys.unique() if (code := self._index.get(key)) is not None}
+            known = known[np.isin(known, list(asked))]
+        return self._results(known)
+
+    def _index_to(self, size: int) -> None:
+        """Groups by key text, made when one is first asked for: the dictionary would remember every key that is asked for."""
+        texts = self._codes.texts(np.arange(len(self._index), size))
+        self._index.update(zip(texts.to_list(), range(len(self._index), size), strict=True))
+
+    def _results(self, codes: NDArray[Any]) -> GroupRows:
         masks = [mask for a in self._accumulators[1:] if (mask := a.unfit(codes)) is not None]
         return GroupRows(
             self._codes.texts(codes),

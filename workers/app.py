@@ -11,7 +11,7 @@ it as a member of a consumer group, `run_batch` over frames and files, `Driver` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 from ..topics.duration import Duration
 from ..topics.errors import SchemaError
@@ -20,6 +20,7 @@ from ..topics.topic import Topic, topic
 from .graph import Graph, Port, Sink, Source
 from .inputs import RAW_SCHEMA
 from .naming import free_name
+from .queries import Tables, TableView
 from .settings import AppSettings
 from .stream import Stream
 from .table import Table
@@ -40,6 +41,8 @@ class App:
     ) -> None:
         self.settings = AppSettings.of(name, guarantee=guarantee, commit_interval=commit_interval, **settings)
         self.graph = Graph()
+        self.tables = Tables()
+        """What of it runs in this process, for `table(name)`."""
 
     @property
     def name(self) -> str:
@@ -59,11 +62,22 @@ class App:
         """The records of a topic as bytes: columns `key` and `value`, tombstones included; time is the record's timestamp."""
         return self._stream(source, RAW_SCHEMA, name)
 
-    def table(self, source: Topic, *, name: str | None = None) -> Table:
-        """The rows of a topic by its key: a record takes the place of the one before, one without a value takes it away.
+    @overload
+    def table(self, source: Topic, *, name: str | None = None) -> Table: ...
 
-        Raises SchemaError where the topic has no schema or no key.
+    @overload
+    def table(self, source: str) -> TableView: ...
+
+    def table(self, source: Topic | str, *, name: str | None = None) -> Table | TableView:
+        """Of a topic: its rows by its key, as a part of the plan. Of a name: a table of this app, to be read while it runs.
+
+        In a topic a record takes the place of the one of its key before it, and one without a value takes that away. The name is
+        that of a table's step, or of the topic a table is written to (`queries.py`).
+
+        Raises SchemaError where the topic has no schema or no key, PlanError where no table has that name.
         """
+        if isinstance(source, str):
+            return self.tables.find(self.name, self.graph, source)
         if source.schema is None or not source.key:
             raise SchemaError(
                 f"topic {source.name!r} is no table without a schema and key columns; declare them, as in key='id'"

@@ -37,6 +37,7 @@ from .calls import make_calls
 from .commit import Send
 from .errors import PlanError
 from .instrument import Remembered
+from .queries import Read, T
 from .task import Task, TaskId, TaskSettings
 from .topology import SubTopology, Topology
 
@@ -91,6 +92,12 @@ class Driver:
             _Slot(sub, TaskId(sub.name, partition)) for sub in self.topology.subs for partition in range(sub.partitions)
         ]
         self.crash()
+        app.tables.running.append(self)
+
+    def read(self, step: str, read: Read[T]) -> tuple[list[T], list[int]]:
+        """For `App.table(name)`: everything is here."""
+        tasks = [_task(slot) for slot in self._slots]
+        return [read(task.id, task.operators[step]) for task in tasks if step in task.operators], []
 
     # -- in
 

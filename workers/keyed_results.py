@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..topics.batch import BEFORE, OFFSET, TIME, Batch
+from ..topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch
 from ..topics.key import columns_of
 from ..topics.schema import Schema
 from .gathering import EMIT_ROWS_MAX
@@ -53,6 +53,10 @@ class KeyedWriter:
             context.reject(Batch(frame), beyond, [reason] * len(beyond))
             frame = frame.filter(pl.Series(~rows.unfit))
         return [Emit(Batch(part)) for part in frame.iter_slices(EMIT_ROWS_MAX) if len(part)]
+
+    def frame(self, rows: KeyedRows) -> pl.DataFrame:
+        """The results alone, as columns of the schema."""
+        return self._frame(rows, MIN_TIME, ()).select(self.schema.names)
 
     def _frame(self, rows: KeyedRows, watermark: int, between: Sequence[pl.Series]) -> pl.DataFrame:
         columns = [*columns_of(rows.keys, Schema(self.schema.columns[: self.by])).get_columns(), *between]

@@ -6,12 +6,13 @@
     calls             of steps that wait
 
 Work that takes CPU (tasks, databases) is done in worker threads, so that the event loop goes on answering heartbeats; one
-instruction at a time, so no lock is needed.
+instruction at a time. The lock is for others alone, who read a table meanwhile (`queries.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -63,6 +64,8 @@ class ShardRuntime:
     outcomes: list[tuple[Task, Waiting, object]] = field(default_factory=list)
     recovery: Recovery | None = None
     """While the shard is restored."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a thread works on the tasks, and by those who read a table."""
 
     def __post_init__(self) -> None:
         self.outbox = Outbox(self.around.dead_letters, self.around.instrument)
@@ -346,7 +349,11 @@ class ShardRuntime:
         return self.producer
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await in_executor(self.around.executor, work)
+        def alone() -> Result:
+            with self.lock:
+                return work()
+
+        return await in_executor(self.around.executor, alone)
 
     async def _in_restorer(self, work: Callable[[], Result]) -> Result:
         return await in_executor(self.around.restorer, work)

@@ -23,11 +23,13 @@ from . import instructions as do
 from .app import App, outside_topics
 from .clock import wall_ms
 from .coordinator import Coordinator, Event, Instruction, Life
-from .errors import InvariantError
+from .errors import InvariantError, NotHereError
 from .fingerprint import fingerprint_of
 from .instrument import Instrument, Silent
 from .membership import Membership
 from .opening import found_state, input_ends
+from .queries import Read, T
+from .reading import read_shards
 from .settings import AppSettings
 from .shard import Phase, ShardRules
 from .shard_runtime import ShardRuntime
@@ -112,6 +114,7 @@ class Worker:
         DuplicateMemberError, and BrokerUnavailableError only when the broker was never reached.
         """
         await self.broker.start()
+        self.app.tables.running.append(self)
         executor = ThreadPoolExecutor(THREADS_MAX, "millstream")
         restorer = ThreadPoolExecutor(RESTORE_THREADS_MAX, "millstream-restore")
         try:
@@ -121,6 +124,7 @@ class Worker:
             self._leaving = self._leaving or until_end
             await self._work(topology, executor, restorer, ends)
         finally:
+            self.app.tables.running.remove(self)
             self.databases.close()
             executor.shutdown(wait=True)
             restorer.shutdown(wait=True)
@@ -144,6 +148,12 @@ class Worker:
     @property
     def ready(self) -> bool:
         return self.statistics().ready
+
+    def read(self, step: str, read: Read[T]) -> tuple[list[T], list[int]]:
+        """For `App.table(name)`: the tasks here, and the partitions that are not. Raises NotHereError before there are any."""
+        if self._around is None:
+            raise NotHereError(f"app {self.settings.name!r} is starting; ask when it is ready")
+        return read_shards(self._around.topology, self.coordinator.shards, self._runtimes, step, read)
 
     def statistics(self) -> WorkerStatistics:
         """What the worker is doing now."""

@@ -9,6 +9,7 @@ from tests.crashes import (
     cases_patterns,
     cases_reducers,
     cases_rows,
+    cases_tables,
     cases_windows,
 )
 
@@ -20,6 +21,7 @@ CASES = [
     *cases_joins.CASES,
     *cases_patterns.CASES,
     cases_groups.CASE,
+    *cases_tables.CASES,
     cases_documents.CASE,
 ]
 BY_NAME = {case.name: case for case in CASES}

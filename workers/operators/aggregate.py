@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import polars as pl
+
 from ...state.groups import GroupState
 from ...topics.batch import Batch
 from ...topics.schema import Schema
@@ -47,6 +49,10 @@ class Aggregate:
         state = GroupState(self.name, lambda: accumulators(inputs[0], self.aggregates))
         return AggregateOperator(self, state, KeyedWriter("group_by", results, len(self.by)))
 
+    @property
+    def table_key(self) -> tuple[str, ...]:
+        return self.by
+
     def describe(self) -> Mapping[str, str]:
         reducers = {name: describe_reducer(reducer) for name, reducer in self.aggregates}
         return {"by": ", ".join(self.by), **reducers}
@@ -75,3 +81,7 @@ class AggregateOperator(GivenAtCommits):
         if rows is None:
             return ()
         return self.writer.emits(rows, self.watermark, self.context)
+
+    def read_table(self, keys: pl.Series | None) -> pl.DataFrame:
+        """See `queries.TableReader`."""
+        return self.writer.frame(self.state.read(keys))

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...state.rows import TableState
+import polars as pl
+
+from ...state.rows import NO_ROW, TableState
 from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ..operator import Emit, Operator, StateDefinition
@@ -30,6 +32,10 @@ class Materialize:
         columns = inputs[0].polars()
         return MaterializeOperator(self.key, TableState(self.name, columns, RowBytes(columns)))
 
+    @property
+    def table_key(self) -> tuple[str, ...]:
+        return self.key
+
     def describe(self) -> Mapping[str, str]:
         return {"key": ", ".join(self.key)}
 
@@ -51,3 +57,10 @@ class MaterializeOperator(Operator):
             return ()
         put_rows(self.state, keys, batch, deleted)
         return [Emit(batch)]
+
+    def read_table(self, keys: pl.Series | None) -> pl.DataFrame:
+        """See `queries.TableReader`."""
+        if keys is None:
+            return self.state.scan()[1]
+        numbers = self.state.find(keys)
+        return self.state.rows(numbers[numbers != NO_ROW])
