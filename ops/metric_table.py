@@ -40,8 +40,8 @@ METRICS: Final = (
         "late_rows",
         "counter",
         ("step", "reason"),
-        "Rows too late for all their windows, or for partners of a join. Reason `late`, or `partition_woke`: behind the task's "
-        "watermark only, as their partition had been idle.",
+        "Rows too late for all their windows, for partners of a join, or for a pattern. Reason `late`, or `partition_woke`: "
+        "behind the task's watermark only, as their partition had been idle.",
     ),
     Metric("late_rows_joined", "counter", ("step",), "Late rows of a join that found a partner all the same."),
     Metric(

@@ -111,14 +111,16 @@ PIECE_ROWS_MIN = 2_000
 def _pieces(frames: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """The same rows, in pieces that are worth a call each."""
     small: list[pl.DataFrame] = []
+    rows = 0
     for frame in frames:
         if frame.height >= PIECE_ROWS_MIN and not small:
             yield frame
             continue
         small.append(frame)
-        if sum(piece.height for piece in small) >= PIECE_ROWS_MIN:
+        rows += frame.height
+        if rows >= PIECE_ROWS_MIN:
             yield joined(small)
-            small = []
+            small, rows = [], 0
     if small:
         yield joined(small)
 

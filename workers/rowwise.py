@@ -55,8 +55,11 @@ def frame_of(given: Rows, batch: Batch, schema: Schema, context: Context, what: 
     except _UNFIT:
         given = _fitting(given, batch, schema, context, what)
         frame = _strict_frame(given.rows, schema)
-    internal = batch.frame.select(name for name in batch.frame.columns if name in INTERNAL_COLUMNS)
-    return pl.concat([frame, internal[list(given.sources)]], how="horizontal")
+    internal = [column for column in batch.frame.get_columns() if column.name in INTERNAL_COLUMNS]
+    sources = list(given.sources)
+    if sources != list(range(len(batch))):
+        internal = [column[sources] for column in internal]
+    return frame.hstack(internal)
 
 
 _UNFIT = (TypeError, ValueError, OverflowError, AttributeError, pl.exceptions.PolarsError)

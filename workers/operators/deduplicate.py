@@ -67,11 +67,11 @@ class Deduplicate:
         return {"by": ", ".join(self.by), "within": within, "keep": self.keep, "grace": grace}
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
-        """`earliest` keeps rows whole."""
+        """`earliest` keeps rows whole, and those that wait do so for the grace that was said when they came."""
         parameters = {"by": inputs[0].text(self.by), "within": duration_text(self.within_ms), "keep": self.keep}
-        if self.keep == "earliest":
-            parameters["rows"] = inputs[0].text()
-        return StateDefinition(parameters, {"grace": self.grace_ms})
+        if self.keep == "first":
+            return StateDefinition(parameters, {"grace": self.grace_ms})
+        return StateDefinition({**parameters, "grace": duration_text(self.grace_ms), "rows": inputs[0].text()})
 
 
 def check_key(step: str, rows: Schema, by: Sequence[str]) -> None:
