@@ -1,0 +1,132 @@
+"""Patterns and functions that wait, on a real Kafka: a worker is stopped in the middle, another one goes on from its files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from millstream.state.directory import StateDirectory
+from millstream.state.settings import StateSettings
+from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
+from millstream.topics.arrow_buffers import large_binary
+from millstream.topics.batch import Partition, Records
+from millstream.topics.broker import TopicSpec
+from millstream.topics.kafka.broker import KafkaBroker
+from millstream.topics.partitioner import murmur2
+from millstream.workers.app import App
+from millstream.workers.worker import Worker
+from tests.oracles import patterns as oracle
+from tests.polling import until
+
+PARTITIONS = 2
+ROWS = 3_000
+WITHIN = 400
+Row = dict[str, Any]
+
+
+def _rows(side: int) -> list[Row]:
+    """Users in turn, some behind others in time, never by more than the 100 ms that the topics say."""
+    return [{"id": n, "user": f"u{n * 7 % 40}", "ts": 10 * n + 3 * side - n * 37 % 90} for n in range(side, ROWS, 2)]
+
+
+async def _asked(row: Row) -> Row:
+    await asyncio.sleep(0)
+    return {**row, "user": row["user"].upper()}
+
+
+def _app(name: str) -> App:
+    app = App(name, commit_interval="20ms", checkpoint_interval_ms=100, poll_records_max=200)
+    schema = {"id": "int", "user": "string", "ts": "timestamp_ms"}
+    a, b = (
+        app.stream(
+            app.topic(f"{name}.{one}", schema, key="user", event_time="ts", out_of_order="100ms", partitions=PARTITIONS)
+        )
+        for one in "ab"
+    )
+    once = a.deduplicate(by="user", within=f"{WITHIN}ms", keep="earliest")
+    for what, stream in (
+        ("pairs", once.followed_by(b, by="user", within=f"{WITHIN}ms").select("id", "id_next")),
+        ("alone", once.not_followed_by(b, by="user", within=f"{WITHIN}ms").select("id")),
+    ):
+        stream.to(app.topic(f"{name}.{what}", partitions=PARTITIONS))
+    source = app.topic(f"{name}.c", schema, key="user", partitions=PARTITIONS)
+    app.stream(source).map(_asked).to(app.topic(f"{name}.asked", key="user", partitions=PARTITIONS))
+    return app
+
+
+async def _produce(broker: KafkaBroker, topic: str, rows: Sequence[Row]) -> None:
+    await broker.create_topics([TopicSpec(topic, PARTITIONS)])
+    producer = broker.producer()
+    await producer.start()
+    for index in range(PARTITIONS):
+        mine = [row for row in rows if (murmur2(row["user"].encode()) & 0x7FFFFFFF) % PARTITIONS == index]
+        keys, values = (
+            large_binary(part) for part in ([row["user"].encode() for row in mine], [*map(orjson.dumps, mine)])
+        )
+        await (await producer.send(Partition(topic, index), Records(keys, values)))
+    await producer.stop()
+
+
+async def _read(broker: KafkaBroker, topic: str) -> list[Row]:
+    reader = broker.reader()
+    await reader.start()
+    partitions = [Partition(topic, index) for index in range(PARTITIONS)]
+    reader.assign(dict.fromkeys(partitions, 0))
+    ends = await reader.end_offsets(partitions)
+    at: dict[Partition, int] = dict.fromkeys(partitions, 0)
+    found: list[Row] = []
+    async with asyncio.timeout(60):
+        while any(at[one] < ends[one] for one in partitions):
+            for fetch in await reader.poll(timeout_ms=200, records_max=10_000):
+                found += [orjson.loads(value) for value in fetch.values if value is not None]
+                at[fetch.partition] = fetch.next_offset
+    await reader.stop()
+    return found
+
+
+def _expected() -> tuple[list[Any], list[Any]]:
+    events: list[oracle.Row | int] = [oracle.Row(0, r["user"], r["ts"], r["id"], -(10**18)) for r in _rows(0)]
+    kept = set(oracle.deduplicate(events, WITHIN, "earliest", 0).results)
+    events = [event for event in events if isinstance(event, oracle.Row) and event.value in kept]
+    events += [oracle.Row(1, r["user"], r["ts"], r["id"], -(10**18)) for r in _rows(1)]
+    return oracle.followed_by(events, WITHIN, 0).results, oracle.not_followed_by(events, WITHIN, 0).results
+
+
+@pytest.mark.kafka
+async def test_patterns_and_awaited_functions_over_a_restart(
+    kafka: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = unique("patterns")
+    broker = KafkaBroker({"bootstrap.servers": kafka})
+    await broker.start()
+    for topic, rows in (("a", _rows(0)), ("b", _rows(1)), ("c", _rows(0))):
+        await _produce(broker, f"{name}.{topic}", rows)
+
+    def worker() -> Worker:
+        shared = RocksShared(StateSettings())
+        directory = StateDirectory(tmp_path, name, lambda path: RocksDatabase(path, shared))
+        return Worker(_app(name), KafkaBroker({"bootstrap.servers": kafka}), databases=directory)
+
+    first = worker()
+    running = asyncio.create_task(first.run())
+
+    async def some_are_there() -> bool:
+        return first.ready and len(await _read(broker, f"{name}.asked")) > 100
+
+    await until(some_are_there)
+    first.stop()
+    await running
+    async with asyncio.timeout(120):
+        await worker().run(until_end=True)
+
+    pairs, alone = _expected()
+    assert sorted((row["id"], row["id_next"]) for row in await _read(broker, f"{name}.pairs")) == sorted(pairs)
+    assert sorted(row["id"] for row in await _read(broker, f"{name}.alone")) == sorted(alone)
+    asked = sorted(row["id"] for row in await _read(broker, f"{name}.asked"))
+    assert asked == sorted(row["id"] for row in _rows(0))
+    await broker.stop()
