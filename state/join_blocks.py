@@ -29,11 +29,9 @@ import polars as pl
 from .buffers import NEVER, Expired, Found, Ints, JoinBuffer, Kept
 from .join_sides import JoinSide
 from .keys import int_key, key_int
+from .row_blocks import BLOCK_BYTES_MAX
 from .spill import ScratchValues
 from .store import Changes, StoreWrite
-
-BLOCK_BYTES_MAX: Final = 512 << 10
-"""Of a block, before compression: a record must stay below what a broker takes (1 MiB by default)."""
 
 _PREFIXES: Final = ((b"L", b"l"), (b"R", b"r"))
 _WATERMARK: Final = b"W"

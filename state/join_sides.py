@@ -13,7 +13,7 @@ from .block_log import Block, BlockLog, Covered
 from .buffers import JoinBuffer, key_hashes
 from .join_runs import Flags, Found, Ints, Kept
 from .keys import key_int
-from .stream_blocks import cut, joined, read_block, write_block
+from .row_blocks import block_of, cut, rows_of
 
 TIME: Final = "__time"
 MATCHED: Final = "__matched"
@@ -54,7 +54,7 @@ class JoinSide:
             "bytes_max": block_bytes_max,
             "span_ms_max": max(buffer.reach_ms // _SPANS_IN_REACH, MERGED_SPAN_MS_MIN),
         }
-        self.rows: BlockLog[pl.DataFrame] = BlockLog(prefixes[0], joined, write_block, **limits)
+        self.rows: BlockLog[pl.DataFrame] = BlockLog(prefixes[0], _joined, block_of, **limits)
         self.hits: BlockLog[Ints] = BlockLog(prefixes[1], _sorted_numbers, _numbers_bytes, **limits)
 
     @property
@@ -95,8 +95,10 @@ class JoinSide:
         """Net changes since the last call. What is dead already is left out."""
         fresh, self._fresh = [rows for rows in self._fresh if rows.tmax >= self.buffer.horizon], []
         for rows in _neighbours(fresh):
-            for first, frame in cut(rows.first, rows.frame, self._block_bytes_max):
+            first = rows.first
+            for frame in cut(rows.frame, self._block_bytes_max):
                 self.rows.add(self._row_block(first, frame))
+                first += frame.height
         yield from self.rows.take(watermark)
         self._add_hits()
         yield from self.hits.take(watermark)
@@ -153,7 +155,7 @@ class JoinSide:
         for key in sorted(rows):
             number = key_int(key, 1)
             block = self._row_block(
-                number, read_block(rows[key], self.block_schema, f"{self.name}, row block {number}")
+                number, rows_of(rows[key], self.block_schema, f"join {self.name}, row block {number}")
             )
             block.logged = True
             self.next_row = max(self.next_row, block.end)
@@ -167,7 +169,7 @@ class JoinSide:
 
     def _insert(self, parts: Sequence[tuple[int, pl.DataFrame]], marked: Ints, on: Sequence[str]) -> int:
         """The rows that are alive; how many."""
-        frame = joined([rows for _, rows in parts])
+        frame = _joined([rows for _, rows in parts])
         times = frame[TIME].to_numpy()
         living = np.flatnonzero(times >= self.buffer.horizon)
         if len(living) == 0:
@@ -211,6 +213,10 @@ def _neighbours(fresh: Sequence[_Fresh]) -> Iterator[_Fresh]:
 def _one(group: Sequence[_Fresh]) -> _Fresh:
     frame = pl.concat([rows.frame for rows in group]) if len(group) > 1 else group[0].frame
     return _Fresh(group[0].first, frame, max(rows.tmax for rows in group))
+
+
+def _joined(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(frames, rechunk=True) if len(frames) > 1 else frames[0]
 
 
 def _sorted_numbers(parts: Sequence[Ints]) -> Ints:
