@@ -17,6 +17,7 @@ from ..topics.duration import Duration
 from ..topics.errors import SchemaError
 from ..topics.schema import ColumnType, Schema
 from ..topics.topic import Topic, topic
+from .global_table import GlobalTable
 from .graph import Graph, Port, Sink, Source
 from .inputs import RAW_SCHEMA
 from .naming import free_name
@@ -84,8 +85,21 @@ class App:
             )
         return Table(self._stream(source, source.schema, name, table=True), source.key)
 
+    def global_table(self, source: Topic) -> GlobalTable:
+        """A topic whose rows are on every worker. Raises SchemaError where it has no schema or no key, or is read otherwise too."""
+        if source.schema is None or not source.key:
+            raise SchemaError(
+                f"topic {source.name!r} is no table without a schema and key columns; declare them, as in key='id'"
+            )
+        if self.graph.source_of(source.name) is not None or self.graph.globals.get(source.name, source) != source:
+            raise SchemaError(f"topic {source.name!r} is read as a global table and in another way; read it in one")
+        self.graph.globals[source.name] = source
+        return GlobalTable(source)
+
     def _stream(self, source: Topic, schema: Schema, name: str | None, *, table: bool = False) -> Stream:
         node = self.graph.source_of(source.name)
+        if source.name in self.graph.globals:
+            raise SchemaError(f"topic {source.name!r} is read as a global table and in another way; read it in one")
         if node is None:
             label = name or free_name(f"from-{source.name}", dict(self.graph.nodes))
             node = Source(label, source, schema, table)
@@ -118,4 +132,4 @@ def declared_partitions(graph: Graph) -> dict[str, int]:
 
 def outside_topics(graph: Graph) -> list[Topic]:
     """The topics a graph reads and writes, without internal ones."""
-    return [node.topic for node in graph if isinstance(node, Source | Sink)]
+    return [*graph.globals.values(), *(node.topic for node in graph if isinstance(node, Source | Sink))]

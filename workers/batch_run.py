@@ -8,7 +8,7 @@ lateness and the order of time are the same objects; only encoding, partitions a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -21,9 +21,11 @@ from ..topics.dead_letter import Rejected
 from ..topics.decode import decode_fetch
 from ..topics.errors import SchemaError
 from ..topics.timestamps import bad_times, event_times, watermarks
+from ..topics.topic import Topic
 from .app import App
 from .calls import make_calls
 from .errors import PlanError, UserFunctionError
+from .global_rows import GlobalRows
 from .graph import Source
 from .instrument import Instrument, Silent
 from .naming import repartition_topic
@@ -52,13 +54,15 @@ def run_batch(
     topology = app.plan(dict.fromkeys(app.plan().partition_counts, 1))
     sources = {source.topic.name: source for sub in topology.subs for source in sub.sources}
     inside = {topic.name for topic in topology.internal_topics}
-    _check_inputs(app, inputs, set(sources) - inside)
+    _check_inputs(app, inputs, (set(sources) - inside) | set(topology.graph.globals))
+    instrument = instrument or Silent()
     run = _Run(
         topology,
         TaskSettings(spill_folder=Path(gettempdir()), join_buffer_bytes_max=app.settings.join_buffer_bytes_max),
-        instrument or Silent(),
-        {name: _Feed.of(sources[name], given) for name, given in inputs.items()},
+        instrument,
+        {name: _Feed.of(sources[name], inputs[name]) for name in set(sources) - inside},
     )
+    run.globals = {name: _global(topic, inputs[name], instrument) for name, topic in topology.graph.globals.items()}
     for sub in topology.subs:
         run.sub_topology(sub)
     return {
@@ -141,6 +145,16 @@ _NO_RECORD_TIME = -1
 """Lines and frames have no record timestamp; event times are not judged by it."""
 
 
+def _global(topic: Topic, given: Input, instrument: Instrument) -> GlobalRows:
+    rows = GlobalRows(topic, instrument)
+    for piece in _slices(Source(topic.name, topic, rows.schema, table=True), given):
+        if isinstance(piece, Fetch):
+            rows.take(replace(piece, timestamps=np.zeros(len(piece), np.int64)))  # what no table looks at
+        else:
+            rows.put(Batch(piece))
+    return rows
+
+
 class _Run:
     """One pass over the sub-topologies in their order; what a repartition was given is the next one's input."""
 
@@ -152,9 +166,11 @@ class _Run:
         self.instrument = instrument
         self.feeds = feeds
         self.outputs: dict[str, list[pl.DataFrame]] = {}
+        self.globals: Mapping[str, GlobalRows] = {}
 
     def sub_topology(self, sub: SubTopology) -> None:
         task = Task(self.topology, sub, 0, self.settings, self.instrument)
+        task.bind_globals(self.globals)
         for state in task.states.values():
             state.restore((), ())
         task.open({partition: Committed(0) for partition in task.inputs})

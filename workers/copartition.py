@@ -19,7 +19,7 @@ from .operator import CoPartitioned
 
 def copartitioned(graph: Graph, counts: Mapping[str, int]) -> Graph:
     """The same graph where everything fits. `counts`: partitions of outside topics. Raises PlanError for what cannot be mended."""
-    changed = Graph(dict(graph.nodes))
+    changed = Graph(dict(graph.nodes), graph.globals)
     for node in graph:
         if isinstance(node, Work) and len(node.inputs) > 1:
             found = [_count(changed, port, counts) for port in node.inputs]
@@ -65,4 +65,4 @@ def _rebuilt(graph: Graph, old: Work, new: Work, added: list[Repartition]) -> Gr
         if name == old.name:
             nodes |= {one.name: one for one in added}
         nodes[name] = new if name == old.name else node
-    return Graph(nodes)
+    return Graph(nodes, graph.globals)

@@ -36,6 +36,7 @@ from .app import App, outside_topics
 from .calls import make_calls
 from .commit import Send
 from .errors import PlanError
+from .global_rows import GlobalRows
 from .instrument import Remembered
 from .queries import Read, T
 from .task import Task, TaskId, TaskSettings
@@ -92,7 +93,7 @@ class Driver:
             _Slot(sub, TaskId(sub.name, partition)) for sub in self.topology.subs for partition in range(sub.partitions)
         ]
         self.crash()
-        app.tables.running.append(self)
+        app.tables.running[:] = [self]
 
     def read(self, step: str, read: Read[T]) -> tuple[list[T], list[int]]:
         """For `App.table(name)`: everything is here."""
@@ -136,6 +137,7 @@ class Driver:
 
     def process(self) -> None:
         """Works off what is in the logs; called by `send` and `commit` too."""
+        self._read_globals()
         for _ in range(ROUNDS_MAX):
             moved = [self._read(slot) for slot in self._slots]
             if not any(moved):
@@ -178,6 +180,10 @@ class Driver:
 
     def crash(self) -> None:
         """Every process dies; new ones go on from the last commit."""
+        topics = self.topology.graph.globals.items()
+        self._globals = {name: GlobalRows(topic, self.instrument) for name, topic in topics}
+        self._global_positions: dict[Partition, int] = {}
+        self._read_globals()
         for slot in self._slots:
             slot.sends = []
             slot.task = self._restored(slot)
@@ -204,9 +210,17 @@ class Driver:
         settings = TaskSettings(advance_when_idle=self.app.settings.advance_when_idle)
         task = Task(self.topology, slot.sub, slot.id.partition, settings, self.instrument)
         tails = {name: changes[slot.checkpointed.get(name, 0) :] for name, changes in slot.changelog.items()}
+        task.bind_globals(self._globals)
         restore(slot.database, task.states, tails)
         task.open({partition: slot.committed.get(partition, Committed(0)) for partition in task.inputs})
         return task
+
+    def _read_globals(self) -> None:
+        """Global tables are read to their ends, at once."""
+        for partition, log in self._logs.items():
+            if partition.topic in self._globals and (position := self._global_positions.get(partition, 0)) < len(log):
+                self._globals[partition.topic].take(self._fetch(partition, position, len(log)))
+                self._global_positions[partition] = len(log)
 
     def _read(self, slot: _Slot) -> bool:
         """One fetch of every input; whether anything was there. The input with the oldest record comes first."""
@@ -220,9 +234,9 @@ class Driver:
         self._collect(slot)
         return bool(waiting) or called
 
-    def _fetch(self, partition: Partition, position: int) -> Fetch:
+    def _fetch(self, partition: Partition, position: int, records_max: int | None = None) -> Fetch:
         log = self._logs[partition]
-        records = log[position : position + self.fetch_records_max]
+        records = log[position : position + (records_max or self.fetch_records_max)]
         return Fetch(
             partition,
             position,

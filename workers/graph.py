@@ -75,6 +75,8 @@ class Graph:
     """Nodes by name, in the order they were added; every input of a node was added before it."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
+    globals: dict[str, Topic] = field(default_factory=dict)
+    """Topics of global tables, by name: no nodes, since no task reads them."""
 
     def add(self, node: Node) -> Node:
         """Raises PlanError when the name is taken."""

@@ -167,6 +167,7 @@ class ShardRuntime:
         )
         for sub in self.around.topology.tasks_of(self.number):
             task = Task(self.around.topology, sub, self.number, rules, self.around.instrument)
+            task.bind_globals(self.around.globals)
             self.tasks[task.id] = task
 
     # -- working

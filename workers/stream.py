@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from ..topics.duration import Duration, duration_ms, duration_text
 from ..topics.topic import Topic
 from .errors import PlanError
+from .global_table import GlobalTable
 from .grouped_stream import GroupedStream
+from .operators.global_join import GlobalJoin
 from .operators.join import How, Join
 from .operators.materialize import Materialize
 from .stream_base import Columns, as_names
@@ -56,7 +58,7 @@ class Stream(StreamRows, StreamJoins, StreamPatterns):
 
     def join(
         self,
-        table: Table,
+        table: Table | GlobalTable,
         *,
         on: Columns | None = None,
         how: How = "inner",
@@ -68,6 +70,8 @@ class Stream(StreamRows, StreamJoins, StreamPatterns):
         `on`: the stream's columns that correspond to the table's key; by default those of the same names.
         """
         columns = table.key if on is None else as_names(on)
+        if isinstance(table, GlobalTable):
+            return self.then(GlobalJoin(columns, table.topic, how, suffix), name=name, keep_partitioning=True)
         step = Join(columns, table.key, how, suffix)
         step.look_up.columns(self.schema, table.schema)  # before a repartition by what is not there
         joined = self.partitioned(columns).then(step, table.changes().partitioned(table.key), name=name)

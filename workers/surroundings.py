@@ -10,6 +10,7 @@ from ..state.store import Databases
 from ..topics.batch import Partition
 from ..topics.broker import Broker, GroupConsumer
 from . import events as ev
+from .global_rows import GlobalRows
 from .instrument import Instrument
 from .settings import AppSettings
 from .topology import Topology
@@ -41,3 +42,5 @@ class Surroundings:
     """Told of what happens by itself: calls that ended."""
     positions: dict[int, int] = field(default_factory=dict)
     """By shard the changelog position that our files stand for, warm copies included; kept up to date by who writes them."""
+    globals: Mapping[str, GlobalRows] = field(default_factory=dict)
+    """Global tables by topic."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from ..topics.codec_of import codec_named
 from ..topics.schema import Schema
 from .commit import METADATA_BYTES_MAX, Send, TaskCommit, metadata_of, metadata_text
 from .errors import InvariantError, PlanError
+from .global_rows import GlobalRows
 from .graph import Port, Source
 from .inputs import Input
 from .instrument import Instrument
@@ -46,6 +48,16 @@ class TaskId:
 
     def __str__(self) -> str:
         return f"{self.sub}_{self.partition}"
+
+
+@runtime_checkable
+class LooksUpGlobally(Protocol):
+    """An operator that looks into a global table."""
+
+    @property
+    def global_topic(self) -> str: ...
+
+    def bind_global(self, rows: GlobalRows) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,12 @@ class Task:
         self._worked = False
 
     # -- beginning
+
+    def bind_globals(self, tables: Mapping[str, GlobalRows]) -> None:
+        """Gives steps the global tables they look into; by topic."""
+        for operator in self.operators.values():
+            if isinstance(operator, LooksUpGlobally):
+                operator.bind_global(tables[operator.global_topic])
 
     def open(self, committed: Mapping[Partition, Committed]) -> None:
         """After the states were restored. `committed`: offsets to go on from, with what was kept beside them."""

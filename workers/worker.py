@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from ..state.errors import CorruptStoreError
@@ -25,9 +26,11 @@ from .clock import wall_ms
 from .coordinator import Coordinator, Event, Instruction, Life
 from .errors import InvariantError, NotHereError
 from .fingerprint import fingerprint_of
+from .global_tables import GlobalTables
 from .instrument import Instrument, Silent
 from .membership import Membership
 from .opening import found_state, input_ends
+from .poll_order import readable
 from .queries import Read, T
 from .reading import read_shards
 from .settings import AppSettings
@@ -199,12 +202,18 @@ class Worker:
             instance_id=self.settings.instance_id,
         )
         self._membership.consumer = consumer
-        self._around = await self._surroundings(topology, consumer, executor, restorer, ends)
+        tables = GlobalTables(
+            self.broker, list(topology.graph.globals.values()), topology.partition_counts, self.instrument
+        )
+        around = await self._surroundings(topology, consumer, executor, restorer, ends)
+        self._around = around = replace(around, globals=tables.rows)
         self._membership.assignor.positions = self._positions
         loops: list[asyncio.Task[None]] = []
         try:
+            await self._patiently(tables.load)
             await consumer.start()
             loops = [
+                asyncio.create_task(self._guarded(tables.follow)),
                 asyncio.create_task(self._guarded(self._poll_loop)),
                 asyncio.create_task(self._guarded(self._tick_loop)),
                 asyncio.create_task(self._guarded(self._membership.follow_standbys)),
@@ -212,6 +221,7 @@ class Worker:
             await self._stopped.wait()
         finally:
             await self._wind_up(loops, consumer)
+            await tables.stop()
 
     async def _surroundings(
         self,
@@ -281,7 +291,8 @@ class Worker:
 
     async def _poll_loop(self) -> None:
         while True:
-            wanted = self._wanted()
+            wanted = self._membership.partitions
+            wanted = readable(self.coordinator.wanted(wanted), self._runtimes, self.settings.max_drift_ms)
             if not wanted:
                 await asyncio.sleep(IDLE_POLL_S)
                 continue
@@ -300,25 +311,6 @@ class Worker:
                 self.instrument.gauge("broker_unavailable", 0)
             if fetches:
                 self._dispatch(ev.Fetched(fetches))
-
-    def _wanted(self) -> list[Partition]:
-        """Partitions to be polled, without those that wait for a table to be loaded or are too far ahead in event time."""
-        wanted = [p for p in self.coordinator.wanted(self._membership.partitions) if not self._waits(p)]
-        drift_ms = self.settings.max_drift_ms
-        return wanted if drift_ms is None else [p for p in wanted if not self._ahead(p, drift_ms)]
-
-    def _waits(self, partition: Partition) -> bool:
-        runtime = self._runtimes.get(partition.index)
-        tasks = runtime.tasks.values() if runtime is not None else ()
-        return any(task.waits(partition) for task in tasks if partition in task.inputs)
-
-    def _ahead(self, partition: Partition, drift_ms: int) -> bool:
-        """Whether another input of its task has records waiting and is behind by more."""
-        for task in self._runtimes[partition.index].tasks.values():
-            if (own := task.inputs.get(partition)) is not None:
-                slow = [item.time.watermark for item in task.inputs.values() if item is not own and item.lag > 0]
-                return bool(slow) and own.time.watermark > min(slow) + drift_ms
-        return False
 
     def _told_unavailable(self, error: BrokerUnavailableError) -> None:
         """One line when it begins, not thousands."""

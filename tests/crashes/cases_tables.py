@@ -122,6 +122,17 @@ def _build_groups(app: App) -> None:
     app.table(_orders(app)).group_by("ref").agg(count=Count(), total=Sum("n")).to(_out(app, "ref"))
 
 
+def _build_global(app: App) -> None:
+    source = app.topic("clicks", SCHEMA, key="user", event_time="ts", partitions=PARTITIONS)
+    joined = app.stream(source).join(app.global_table(_partners(app)), on="user", how="inner")
+    joined.select("id", "r").to(app.topic("out", partitions=PARTITIONS))
+
+
+def _judge_global(outputs: Outputs) -> list[str]:
+    expected = [{"id": row["id"], "r": USERS[row["user"]]["r"]} for row in CLICKS if row["user"] in USERS]
+    return differences("out", expected, rows_of(outputs, "out"))
+
+
 _SAME_KEYS: list[Change] = [(f"o{key[-1]}", row and {**row, "id": f"o{key[-1]}"}) for key, row in PARTNERS]
 _LEFT = {key: {"id": key, "l": row["n"]} for key, row in _now(ORDERS).items()}
 _RIGHT = {key: row for key, row in _now(_SAME_KEYS).items() if row["r"] != 3}
@@ -136,6 +147,12 @@ CASES = [
         _build_join,
         {"clicks": [keyed(rows, "user") for rows in by_partition(CLICKS)], "users": _records(list(USERS.items()))},
         _judge_join,
+    ),
+    Case(
+        "join with a global table",
+        _build_global,
+        {"clicks": [keyed(rows, "user") for rows in by_partition(CLICKS)], "users": _records(list(USERS.items()))},
+        _judge_global,
     ),
     Case(
         "table join, outer",

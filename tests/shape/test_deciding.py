@@ -31,6 +31,7 @@ SHELL = (
     "workers/clock.py",
     "workers/driver.py",
     "workers/fingerprint_topic.py",  # reads and writes what is kept of an app's stores
+    "workers/global_tables.py",  # follows topics
     "workers/operator.py",  # the protocol AsyncOperator
     "workers/membership.py",  # hears of rebalances
     "workers/outbox.py",  # acknowledgements
