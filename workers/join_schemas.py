@@ -6,7 +6,8 @@ Columns of a result are the left's in their order, then the right's but for the 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import polars as pl
 
@@ -14,6 +15,14 @@ from ..topics.duration import duration_text
 from ..topics.schema import Schema
 from .errors import PlanError
 from .gathering import LATE_REASON
+
+OUTER: Final[Mapping[str, tuple[bool, bool]]] = {
+    "inner": (False, False),
+    "left": (True, False),
+    "right": (False, True),
+    "outer": (True, True),
+}
+"""By `how`, whether unmatched rows of the left and of the right side are given."""
 
 
 def joined_columns(step: str, on: Sequence[str], suffix: str, left: Schema, right: Schema) -> dict[str, pl.DataType]:

@@ -31,17 +31,11 @@ from ...topics.duration import duration_text
 from ...topics.schema import Schema
 from ..errors import PlanError
 from ..gathering import LATE_REASON
-from ..join_schemas import check_grace, check_option, joined_columns, right_names
+from ..join_schemas import OUTER, check_grace, check_option, joined_columns, right_names
 from ..operator import Context, Emit, Operator, StateDefinition
 
 How = Literal["inner", "left", "right", "outer"]
 
-_OUTER: Final[Mapping[str, tuple[bool, bool]]] = {
-    "inner": (False, False),
-    "left": (True, False),
-    "right": (False, True),
-    "outer": (True, True),
-}
 _PAIRS_MAX: Final = 100_000
 """Rows of one batch that is given."""
 
@@ -99,7 +93,7 @@ class IntervalJoin:
         return waits + self.grace_ms
 
     def _check_numbers(self) -> None:
-        check_option(self.kind, "how", self.how, _OUTER)
+        check_option(self.kind, "how", self.how, OUTER)
         if self.lower_ms > self.upper_ms:
             raise PlanError(
                 f"interval_join: lower ({duration_text(self.lower_ms)}) is above upper ({duration_text(self.upper_ms)}): "
@@ -133,7 +127,7 @@ class JoinOperator(Operator):
         self.watermark = MIN_TIME
         span = max(step.upper_ms, -step.lower_ms, step.upper_ms - step.lower_ms) + step.grace_ms
         reaches = (step.upper_ms + step.grace_ms, -step.lower_ms + step.grace_ms)
-        buffers = [JoinBuffer(reach, span, outer) for reach, outer in zip(reaches, _OUTER[step.how], strict=True)]
+        buffers = [JoinBuffer(reach, span, outer) for reach, outer in zip(reaches, OUTER[step.how], strict=True)]
         self.state = JoinState(step.name, step.on, (left.polars(), buffers[0]), (right.polars(), buffers[1]))
         self.states = (self.state,)
         renamed = {**{name: name for name in step.on}, **right_names(step.on, step.suffix, left, right)}
