@@ -9,9 +9,11 @@ from typing import Any, Literal
 from ...topics.duration import duration_text
 from ...topics.topic import Topic
 from ...workers.app import App
-from ...workers.graph import Repartition, Sink, Source, Work
+from ...workers.graph import Graph, Repartition, Sink, Source, Work
 from ...workers.naming import changelog_topic, repartition_topic
+from ...workers.operators.global_join import GlobalJoin
 from ...workers.startup import store_partitions
+from ...workers.task import store_names
 from ...workers.topology import Topology
 
 Kind = Literal["topic", "internal", "step"]
@@ -25,7 +27,7 @@ class Box:
     kind: Kind
     name: str
     what: str
-    """In a few words: the kind of the step, or `topic`."""
+    """In a few words: the kind of the step, `topic`, or how it is read."""
     details: tuple[tuple[str, str], ...] = ()
     stores: tuple[str, ...] = ()
     """Stores that a step keeps, each with a changelog topic."""
@@ -92,8 +94,12 @@ def _boxes(topology: Topology, stores: list[str]) -> Iterator[tuple[Box, list[st
         ids |= {node.name: f"step:{node.name}" for node in sub.works}
         for node in sub.nodes:
             inputs = [ids[port.node] for port in node.inputs] if not isinstance(node, Source) else []
+            if isinstance(node, Work) and isinstance(node.step, GlobalJoin):
+                table = node.step.table
+                yield _topic(table, table.key, topology, sub.name, "global table"), []
+                inputs.append(_topic_id(table.name))
             if isinstance(node, Work):
-                yield _step(node, sub.name, stores), inputs
+                yield _step(topology.graph, node, sub.name, stores), inputs
             elif isinstance(node, Repartition):
                 name = repartition_topic(topology.app, node.name)
                 details = (("key", ", ".join(node.key)), ("partitions", str(topology.partition_counts[name])))
@@ -111,12 +117,13 @@ def _is_internal(topology: Topology, name: str) -> bool:
     return any(name == one.name for one in topology.internal_topics)
 
 
-def _step(node: Work, sub: str, stores: list[str]) -> Box:
-    own = tuple(store for store in stores if store == node.name or store.startswith(f"{node.name}-"))
+def _step(graph: Graph, node: Work, sub: str, stores: list[str]) -> Box:
+    operator = node.step.build([graph.schema(port) for port in node.inputs])
+    own = tuple(name for name in store_names(node.name, operator.states) if name in stores)
     return Box(f"step:{node.name}", "step", node.name, node.step.kind, tuple(node.step.describe().items()), own, sub)
 
 
-def _topic(topic: Topic, key: tuple[str, ...], topology: Topology, sub: str) -> Box:
+def _topic(topic: Topic, key: tuple[str, ...], topology: Topology, sub: str, what: str = "topic") -> Box:
     details = {
         "partitions": str(topology.partition_counts.get(topic.name, topic.partitions or 1)),
         "key": ", ".join(key),
@@ -130,7 +137,7 @@ def _topic(topic: Topic, key: tuple[str, ...], topology: Topology, sub: str) -> 
         _topic_id(topic.name),
         "topic",
         topic.name,
-        "topic",
+        what,
         tuple((name, told) for name, told in details.items() if told),
         sub=sub,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
 from ...workers.stream import Stream
+from ...workers.table import Table
 from .readers import mapping, names, placed, text
 from .sql import sql_expression
 from .tree import Entry, Mapping
@@ -14,14 +15,16 @@ from .tree import Entry, Mapping
 if TYPE_CHECKING:
     from .streams import Streams
 
+Rows = TypeVar("Rows", Stream, Table)
 
-def where(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
+
+def where(_streams: Streams, stream: Rows, entry: Entry, _given: Mapping) -> Rows:
     predicate = sql_expression(text(entry), stream.schema, entry.value.place, entry.key)
     with placed(entry.value.place):
         return stream.filter(predicate)
 
 
-def with_columns(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
+def with_columns(_streams: Streams, stream: Rows, entry: Entry, _given: Mapping) -> Rows:
     columns: dict[str, Any] = _expressions(entry, stream)
     if "name" in columns:  # the keyword of the fluent face for the step's own name
         entry.place.fail("'with' cannot make a column called 'name'; 'select' can")
@@ -29,7 +32,7 @@ def with_columns(_streams: Streams, stream: Stream, entry: Entry, _given: Mappin
         return stream.with_columns(**columns)
 
 
-def select(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
+def select(_streams: Streams, stream: Rows, entry: Entry, _given: Mapping) -> Rows:
     if isinstance(entry.value, Mapping):
         computed = [expression.alias(name) for name, expression in _expressions(entry, stream).items()]
         with placed(entry.place):
@@ -39,7 +42,7 @@ def select(_streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> 
         return stream.select(*columns)
 
 
-def _expressions(entry: Entry, stream: Stream) -> dict[str, pl.Expr]:
+def _expressions(entry: Entry, stream: Stream | Table) -> dict[str, pl.Expr]:
     given = mapping(entry, "a mapping of names to expressions, as in {total: price * qty}")
     if not given.entries:
         entry.place.fail(f"{entry.key!r}: expected at least one column")

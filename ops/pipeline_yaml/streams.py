@@ -1,9 +1,10 @@
 """The `streams` of a pipeline file. Each entry is read in the order of SQL, whatever the order of its keys:
 
-    from -> deduplicate -> interval_join -> followed_by -> not_followed_by
+    from -> deduplicate -> interval_join -> join -> followed_by -> not_followed_by
          -> where -> with -> select -> key_by -> window or group_by, aggregate -> having -> as, to
 
-Another order is written as two entries, the first of which names its result by `as`.
+Another order is written as two entries, the first of which names its result by `as`. An entry that begins with `table` is a table: see
+`tables.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any, Final
 from ...topics.topic import Topic, topic
 from ...workers.app import App
 from ...workers.stream import Stream
+from ...workers.table import Table
 from ..setting import did_you_mean
-from . import joins, patterns, rows, windows
+from . import joins, patterns, rows, tables, windows
 from .readers import mapping, names, placed, read_entries, text
 from .tree import Entry, Items, Leaf, Mapping, Place, kind_of
 
 KEYS: Final = (
-    *("from", "deduplicate", "interval_join", "followed_by", "not_followed_by"),
+    *("from", "deduplicate", "interval_join", "join", "followed_by", "not_followed_by"),
     *("where", "with", "select", "key_by"),
     *("window", "group_by", "aggregate", "having", "as", "to"),
 )
@@ -35,6 +37,8 @@ class Streams:
     topics: dict[str, Topic]
     named: dict[str, Stream] = field(default_factory=dict)
     """Streams by their `as`."""
+    tables: dict[str, Table] = field(default_factory=dict)
+    """Tables by their `as`."""
 
     def add_all(self, entry: Entry) -> None:
         """Raises PipelineFileError."""
@@ -43,7 +47,10 @@ class Streams:
         for one in entry.value.items:
             if not isinstance(one, Mapping):
                 one.place.fail(f"expected a stream such as 'from: clicks', got {kind_of(one)}")
-            self.add(one)
+            if one.get("table") is None:
+                self.add(one)
+            else:
+                tables.add(self, one)
 
     def add(self, given: Mapping) -> None:
         given.check_keys(KEYS, "a stream")
@@ -72,6 +79,14 @@ class Streams:
         with placed(place):
             return self.app.stream(self.topics[name])
 
+    def free(self, entry: Entry) -> str:
+        """The name that an `as` gives."""
+        name = text(entry)
+        for what, taken in (("topic", self.topics), ("stream", self.named), ("table", self.tables)):
+            if name in taken:
+                entry.value.place.fail(f"{name!r} is taken by another {what}")
+        return name
+
     def topic_or_name(self, name: str) -> Topic | str:
         return self.topics.get(name, name)
 
@@ -88,11 +103,11 @@ def _check_aggregation(given: Mapping) -> None:
         here.place.fail("'aggregate' goes together with 'window' or with 'group_by'")
 
 
-def _as(streams: Streams, stream: Stream, entry: Entry, _given: Mapping) -> Stream:
-    name = text(entry)
-    if name in streams.named or name in streams.topics:
-        entry.value.place.fail(f"{name!r} is taken by another {'stream' if name in streams.named else 'topic'}")
+def _as(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
+    name = streams.free(entry)
     streams.named[name] = stream
+    if given.get("group_by") is not None and given.get("having") is None:
+        streams.tables[name] = Table(stream, stream.key)
     return stream
 
 
@@ -116,6 +131,7 @@ Step = Callable[[Streams, Stream, Entry, Mapping], Stream]
 _STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("deduplicate", patterns.deduplicate),
     ("interval_join", joins.interval_join),
+    ("join", tables.join),
     ("followed_by", patterns.followed_by),
     ("not_followed_by", patterns.not_followed_by),
     ("where", rows.where),

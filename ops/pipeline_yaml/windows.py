@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...workers import windows
 from ...workers.reducer import Reducer, columns_read, parse_reducer
 from ...workers.stream import Stream
+from ...workers.table import Table
 from ...workers.window import Window
 from ..setting import did_you_mean
 from .readers import duration, flag, mapping, names, one_of, placed, read_entries, text, whole
@@ -39,27 +40,33 @@ def window(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> St
         windowed = stream.window(window, **read)
     aggregate = given.get("aggregate")
     assert aggregate is not None, "checked before"
-    reducers = _reducers(aggregate, stream)
+    gathered = reducers(aggregate, stream)
     with placed(aggregate.place):
-        return windowed.agg(**reducers)
+        return windowed.agg(**gathered)
 
 
 def group_by(_streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> Stream:
-    options: dict[str, Any] = {}
-    if isinstance(entry.value, Mapping):
-        options = read_entries(entry.value, {"by": names, "name": text}, "'group_by'")
-        entry.value.need("by", "'group_by'")
-    by = options.pop("by", None) or names(entry)
+    by, options = grouping(entry)
     with placed(entry.value.place):
         grouped = stream.group_by(*by, **options)
     aggregate = given.get("aggregate")
     assert aggregate is not None, "checked before"
-    reducers = _reducers(aggregate, stream)
+    gathered = reducers(aggregate, stream)
     with placed(aggregate.place):
-        return grouped.agg(**reducers).changes()
+        return grouped.agg(**gathered).changes()
 
 
-def _reducers(entry: Entry, stream: Stream) -> dict[str, Reducer]:
+def grouping(entry: Entry) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """`group_by: user`, or `{by: [user, page], name: step}`: the columns, and what else was said."""
+    options: dict[str, Any] = {}
+    if isinstance(entry.value, Mapping):
+        options = read_entries(entry.value, {"by": names, "name": text}, "'group_by'")
+        entry.value.need("by", "'group_by'")
+    return options.pop("by", None) or names(entry), options
+
+
+def reducers(entry: Entry, stream: Stream | Table) -> dict[str, Reducer]:
+    """What `aggregate` says."""
     found = {}
     for one in mapping(entry, "a mapping such as {n: count(), total: sum(price)}"):
         with placed(one.value.place):

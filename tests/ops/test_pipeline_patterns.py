@@ -35,7 +35,7 @@ def test_patterns_of_a_file_run() -> None:
 # What is written instead of what, and what is said.
 _MISTAKES = """
 {by: id, within: 10m}           | {by: id}                          | 7: 'deduplicate' needs 'within'
-{by: id, within: 10m}           | {by: id, within: soon}            | 7: 'within': 
+{by: id, within: 10m}           | {by: id, within: soon}            | 7: 'within':
 {by: id, within: 10m}           | {by: ip, within: 10m}             | 7: deduplicate, by=: no column 'ip'
 {by: id, within: 10m}           | {by: id, within: 10m, keep: last} | 7: 'keep'
 {by: id, within: 10m}           | id                                | 7: 'deduplicate': expected a mapping such as
