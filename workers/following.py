@@ -155,6 +155,7 @@ class FollowingOperator(Operator):
             batch = batch.replaced(batch.frame.filter(pl.Series(keyed)))
         if len(batch):
             self.state.keep(input_index, batch.frame.select(self.columns[input_index]), batch.time)
+            count(self.context, "join_spilled_bytes", self.state.firsts.take_spilled_bytes())
         return emits
 
     def without_key(self, batch: Batch, input_index: int) -> Sequence[Emit]:
