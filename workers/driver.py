@@ -120,6 +120,12 @@ class Driver:
         records = [Record(key, value, timestamp) for key, value in zip(keys, values, strict=True)]
         self.send_records(topic, records, partition=partition)
 
+    def delete(self, topic: str, rows: Sequence[Mapping[str, Any]], *, timestamp: int = 0) -> None:
+        """Appends a tombstone for the key of each row, of which the topic's key columns are enough."""
+        declared = self._declared(topic)
+        keys = key_bytes(_frame(rows, declared), declared.key).to_pylist()
+        self.send_records(topic, [Record(key, None, timestamp) for key in keys])
+
     def send_records(self, topic: str, records: Iterable[Record], *, partition: int | None = None) -> None:
         """Appends records as they are; those without a key go to partition 0 where none is given."""
         count = self.topology.partition_counts[self._declared(topic).name]
