@@ -1,6 +1,6 @@
 """The `streams` of a pipeline file. Each entry is read in the order of SQL, whatever the order of its keys:
 
-    from -> deduplicate -> interval_join -> join -> followed_by -> not_followed_by
+    from -> deduplicate -> interval_join -> asof_join -> window_join -> join -> followed_by -> not_followed_by
          -> where -> with -> select -> key_by -> window or group_by, aggregate -> having -> as, to
 
 Another order is written as two entries, the first of which names its result by `as`. An entry that begins with `table` is a table: see
@@ -23,7 +23,7 @@ from .readers import mapping, names, placed, read_entries, text
 from .tree import Entry, Items, Leaf, Mapping, Place, kind_of
 
 KEYS: Final = (
-    *("from", "deduplicate", "interval_join", "join", "followed_by", "not_followed_by"),
+    *("from", "deduplicate", "interval_join", "asof_join", "window_join", "join", "followed_by", "not_followed_by"),
     *("where", "with", "select", "key_by"),
     *("window", "group_by", "aggregate", "having", "as", "to"),
 )
@@ -131,6 +131,8 @@ Step = Callable[[Streams, Stream, Entry, Mapping], Stream]
 _STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("deduplicate", patterns.deduplicate),
     ("interval_join", joins.interval_join),
+    ("asof_join", joins.asof_join),
+    ("window_join", joins.window_join),
     ("join", tables.join),
     ("followed_by", patterns.followed_by),
     ("not_followed_by", patterns.not_followed_by),

@@ -30,7 +30,7 @@ def window(streams: Streams, stream: Stream, entry: Entry, given: Mapping) -> St
         entry.place.fail(
             f"a window needs one of {', '.join(kinds)}, as in {{tumbling: 10s, by: user}}; got {len(chosen)}"
         )
-    window = _window_of(chosen[0])
+    window = window_of(chosen[0])
     read = {one.key: _WINDOW[one.key](one) for one in options if one.key in _WINDOW}
     if "by" not in read:
         entry.place.fail("a window needs 'by', the columns of its key")
@@ -85,7 +85,7 @@ def window_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(windows.__path__) if not module.name.startswith("_"))
 
 
-def _window_of(entry: Entry) -> Window:
+def window_of(entry: Entry) -> Window:
     """`tumbling: 10s`, or `hopping: {size: 1m, hop: 10s}`: the arguments of the function of that name, read by their types."""
     function: Callable[..., Window] = getattr(importlib.import_module(f"{windows.__name__}.{entry.key}"), entry.key)
     parameters = inspect.signature(function).parameters

@@ -105,6 +105,26 @@ _options = st.fixed_dictionaries(
         "late_to": st.just("late"),
         "key_by": st.just(["page"]),
         "join": st.booleans(),
+        "asof_join": st.fixed_dictionaries(
+            {"on": st.sampled_from(["user", ["user"]]), "suffix": st.just("_asof"), "tolerance": st.just("1m")},
+            optional={
+                "direction": st.sampled_from(["backward", "forward", "nearest"]),
+                "how": st.sampled_from(["left", "inner"]),
+                "grace": st.just("5s"),
+                "late_to": st.just("late-4"),
+                "name": st.just("priced"),
+            },
+        ),
+        "window_join": st.fixed_dictionaries(
+            {"on": st.just("user"), "suffix": st.just("_beside")},
+            optional={
+                "how": st.sampled_from(["inner", "left", "right", "outer"]),
+                "grace": st.just("5s"),
+                "late_to": st.just("late-5"),
+                "name": st.just("beside"),
+            },
+        ),
+        "joined_in": st.sampled_from([one for one in _WINDOWS if not {"count", "cumulative"} & set(one[0])]),
         "deduplicate": st.fixed_dictionaries(
             {"by": st.sampled_from(["user", ["user", "page"]]), "within": st.just("10m")},
             optional={
@@ -142,6 +162,7 @@ def test_yaml_and_python_give_the_same_graph(chosen: dict[str, Any], guarantee: 
     if chosen.get("join"):
         entry["interval_join"] = {"with": "orders", "on": "user", "lower": "0s", "upper": "5m", "grace": "1s"}
         stream = stream.interval_join(app.stream(declared["orders"]), on="user", lower="0s", upper="5m", grace="1s")
+    stream = _joined(app, declared["orders"], stream, entry, chosen)
     stream = _patterned(app, declared["orders"], stream, entry, chosen)
     if "where" in chosen:
         entry["where"], predicate = chosen["where"]
@@ -163,6 +184,17 @@ def test_yaml_and_python_give_the_same_graph(chosen: dict[str, Any], guarantee: 
         "streams": [entry],
     }
     assert _described(pipeline_of(yaml.safe_dump(written, sort_keys=False))) == _described(app)
+
+
+def _joined(app: App, orders: Any, stream: Stream, entry: dict[str, Any], chosen: dict[str, Any]) -> Stream:
+    if "asof_join" in chosen:
+        entry["asof_join"] = {"with": "orders", **chosen["asof_join"]}
+        stream = stream.asof_join(app.stream(orders), **chosen["asof_join"])
+    if {"window_join", "joined_in"} <= set(chosen) and "aggregate" not in chosen:
+        written, window = chosen["joined_in"]
+        entry["window_join"] = {"with": "orders", "window": written, **chosen["window_join"]}
+        stream = stream.window_join(app.stream(orders), window(), **chosen["window_join"])
+    return stream
 
 
 def _patterned(app: App, orders: Any, stream: Stream, entry: dict[str, Any], chosen: dict[str, Any]) -> Stream:
