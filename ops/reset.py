@@ -19,7 +19,8 @@ from ..state.store import Database
 from ..topics.batch import Partition
 from ..topics.broker import Committed
 from ..workers.app import App, outside_topics
-from ..workers.naming import changelog_topic, fingerprint_topic
+from ..workers.copartition import possible_repartitions
+from ..workers.naming import changelog_topic, fingerprint_topic, repartition_topic
 from .errors import InputError
 from .offsets import commit_offsets
 
@@ -46,6 +47,7 @@ class Known:
 
         topology = app.plan()
         internal = {topic.name for topic in topology.internal_topics} | {fingerprint_topic(app.name)}
+        internal |= {repartition_topic(app.name, name) for name in possible_repartitions(app.graph)}
         changelogs = {changelog_topic(app.name, store) for store in store_partitions(topology)}
         topics = outside_topics(app.graph)
         dead = {topic.dead_letters for topic in topics if topic.dead_letters}

@@ -29,6 +29,22 @@ def copartitioned(graph: Graph, counts: Mapping[str, int]) -> Graph:
     return changed
 
 
+def possible_repartitions(graph: Graph) -> list[str]:
+    """Names of all the nodes that `copartitioned` might add, whatever the partition counts are."""
+    works = [node for node in graph if isinstance(node, Work)]
+    return [
+        f"{_label(work, index)}-1"
+        for work in works
+        if isinstance(work.step, CoPartitioned)
+        for index in range(len(work.inputs))
+    ]
+
+
+def _label(work: Work, index: int) -> str:
+    assert isinstance(work.step, CoPartitioned), "asked before"
+    return f"{work.name}-by-{'-'.join(work.step.partitioned_by(index))}"
+
+
 def _count(graph: Graph, port: Port, counts: Mapping[str, int]) -> int | None:
     """Partitions of what reaches a port; None: a repartition topic's, which can be any."""
     node = graph.nodes[port.node]
@@ -52,7 +68,7 @@ def _with_repartitions(graph: Graph, work: Work, found: list[int | None], larges
         if count not in (None, largest):
             columns = work.step.partitioned_by(index)
             taken = {**graph.nodes, **{one.name: one for one in added}}
-            name = free_name(f"{work.name}-by-{'-'.join(columns)}", taken)
+            name = free_name(_label(work, index), taken)
             added.append(Repartition(name, (work.inputs[index],), columns, graph.schema(work.inputs[index])))
             inputs[index] = Port(name)
     return _rebuilt(graph, work, replace(work, inputs=tuple(inputs)), added)

@@ -77,6 +77,19 @@ async def test_an_app_is_forgotten_and_the_other_is_left(broker: MemoryBroker, t
     assert {"clicks", "shop-totals"} <= set(await broker.list_topics())
 
 
+async def test_a_repartition_that_partition_counts_made_necessary_is_known(tmp_path: Path) -> None:
+    """The code alone does not tell that there is one: it follows from the topics that exist."""
+    broker = MemoryBroker()
+    await broker.start()
+    await broker.create_topics([TopicSpec("left", 2), TopicSpec("right", 3)])
+    app = App("join", state_dir=tmp_path)
+    left, right = (app.table(app.topic(name, {"id": "string"}, key="id")) for name in ("left", "right"))
+    left.join(right, how="outer").to("both")
+    await _ran(broker, app)
+    plan = await plan_reset(broker, "join", tmp_path, Known.of(app))
+    assert "join-table_join-1-by-id-1-repartition" in plan.topics
+
+
 async def test_by_name_alone_the_topics_of_an_app_whose_name_begins_alike_are_left(
     broker: MemoryBroker, tmp_path: Path
 ) -> None:
