@@ -14,8 +14,8 @@ from typing import Final
 from .outline import Box, Outline
 
 SWEEPS: Final = 8
-BOX_HEIGHT: Final = 52
-ROW: Final = 76
+LINE: Final = 18
+ROW_GAP: Final = 24
 GAP: Final = 64
 BAND_GAP: Final = 54
 MARGIN: Final = 24
@@ -35,7 +35,7 @@ class Placed:
     x: float
     y: float
     width: float
-    height: float = BOX_HEIGHT
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,11 @@ def layout_of(outline: Outline) -> Layout:
     tops, height = _bands(outline, columns, rows)
     placed = {
         box.id: Placed(
-            box, xs[columns[box.id]], tops[_band(outline, box)] + rows[box.id] * ROW, widths[columns[box.id]]
+            box,
+            xs[columns[box.id]],
+            tops[_band(outline, box)] + rows[box.id] * (_box_height(outline) + ROW_GAP),
+            widths[columns[box.id]],
+            _box_height(outline),
         )
         for box in outline.boxes
     }
@@ -127,7 +131,7 @@ def _across(outline: Outline, columns: Mapping[str, int]) -> tuple[list[float], 
     """Left edge and width of each column."""
     widths = [float(WIDTH_MIN)] * (max(columns.values(), default=0) + 1)
     for box in outline.boxes:
-        wanted = CHARACTER * max(len(box.name), len(box.shown)) + 28
+        wanted = CHARACTER * max(map(len, (box.name, *box.lines))) + 28
         widths[columns[box.id]] = min(WIDTH_MAX, max(widths[columns[box.id]], wanted))
     xs, x = [], float(MARGIN)
     for width in widths:
@@ -136,13 +140,18 @@ def _across(outline: Outline, columns: Mapping[str, int]) -> tuple[list[float], 
     return xs, widths
 
 
+def _box_height(outline: Outline) -> int:
+    """One height for all boxes, with room for the most lines."""
+    return 16 + LINE * (1 + max((len(box.lines) for box in outline.boxes), default=1))
+
+
 def _bands(outline: Outline, columns: Mapping[str, int], rows: Mapping[str, int]) -> tuple[dict[str, float], float]:
     """Top of each band, and the height of the picture."""
     tops, y = {}, float(HEAD)
     for name, _ in outline.subs:
         held = [rows[box.id] for box in outline.boxes if _band(outline, box) == name]
         tops[name] = y + 18
-        y += (max(held, default=0) + 1) * ROW + BAND_GAP - 18
+        y += (max(held, default=0) + 1) * (_box_height(outline) + ROW_GAP) + BAND_GAP - 18
     return tops, y
 
 

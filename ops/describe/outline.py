@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ...topics.duration import duration_text
 from ...topics.topic import Topic
 from ...workers.app import App
 from ...workers.graph import Graph, Repartition, Sink, Source, Work
 from ...workers.naming import changelog_topic, repartition_topic
+from ...workers.operator import CoPartitioned
 from ...workers.operators.global_join import GlobalJoin
 from ...workers.startup import store_partitions
 from ...workers.task import store_names
-from ...workers.topology import Topology
+from ...workers.topology import SubTopology, Topology
 
 Kind = Literal["topic", "internal", "step"]
+
+COPARTITIONED: Final = "co-partitioned"
+_SHORT: Final = ("window", "right minus left", "within", "direction", "where", "how")
+"""Details of steps that say most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,24 @@ class Box:
     """The sub-topology a step runs in; of a topic the one that reads it first, else that writes it."""
 
     @property
-    def shown(self) -> str:
-        """The second line in the picture."""
-        return f"{self.what}, keeps state" if self.stores else self.what
+    def lines(self) -> tuple[str, ...]:
+        """What stands under the name in the picture: what it is, what it goes by, what it keeps."""
+        stores = f"store: {', '.join(self.stores)}" if self.stores else ""
+        return tuple(line for line in (self.what, self.brief, self.copartitioned, stores) if line)
+
+    @property
+    def brief(self) -> str:
+        """The details by which it is known at a glance."""
+        told = dict(self.details)
+        if self.kind != "step":
+            return ", ".join(f"{name} {told[name]}" for name in ("key", "partitions") if name in told)
+        by = next((f"by {told[name]}" for name in ("by", "on", "key") if name in told), "")
+        return ", ".join(part for part in (next((told[name] for name in _SHORT if name in told), ""), by) if part)
+
+    @property
+    def copartitioned(self) -> str:
+        """Of a join: by what and into how many partitions its inputs are cut."""
+        return dict(self.details).get(COPARTITIONED, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +119,7 @@ def _boxes(topology: Topology, stores: list[str]) -> Iterator[tuple[Box, list[st
                 yield _topic(table, table.key, topology, sub.name, "global table"), []
                 inputs.append(_topic_id(table.name))
             if isinstance(node, Work):
-                yield _step(topology.graph, node, sub.name, stores), inputs
+                yield _step(topology.graph, node, sub, stores), inputs
             elif isinstance(node, Repartition):
                 name = repartition_topic(topology.app, node.name)
                 details = (("key", ", ".join(node.key)), ("partitions", str(topology.partition_counts[name])))
@@ -117,10 +137,19 @@ def _is_internal(topology: Topology, name: str) -> bool:
     return any(name == one.name for one in topology.internal_topics)
 
 
-def _step(graph: Graph, node: Work, sub: str, stores: list[str]) -> Box:
+def _step(graph: Graph, node: Work, sub: SubTopology, stores: list[str]) -> Box:
     operator = node.step.build([graph.schema(port) for port in node.inputs])
     own = tuple(name for name in store_names(node.name, operator.states) if name in stores)
-    return Box(f"step:{node.name}", "step", node.name, node.step.kind, tuple(node.step.describe().items()), own, sub)
+    details = (*node.step.describe().items(), *_copartitioned(node, sub))
+    return Box(f"step:{node.name}", "step", node.name, node.step.kind, details, own, sub.name)
+
+
+def _copartitioned(node: Work, sub: SubTopology) -> list[tuple[str, str]]:
+    """How the inputs of a join are cut, so that equal keys meet."""
+    if not isinstance(node.step, CoPartitioned) or len(node.inputs) < 2:
+        return []
+    keys = dict.fromkeys(", ".join(node.step.partitioned_by(index)) for index in range(len(node.inputs)))
+    return [(COPARTITIONED, f"{sub.partitions} partitions by {' = '.join(keys)}")]
 
 
 def _topic(topic: Topic, key: tuple[str, ...], topology: Topology, sub: str, what: str = "topic") -> Box:

@@ -1,6 +1,7 @@
 """A topology as one SVG file, with no library and no script; readable on light and on dark ground.
 
-Topics are round, steps square, internal topics dashed; what keeps state says so. Colours are never the only sign.
+Topics are round, steps square, internal topics dashed. Under a name stand what it is, what it goes by (window, bounds, key), how the
+inputs of a join are partitioned, and the stores it keeps. Colours are never the only sign.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from .layout import CHARACTER, GAP, Frame, Layout, Placed, layout_of
+from .layout import CHARACTER, GAP, LINE, Frame, Layout, Placed, layout_of
 from .outline import Outline
 
 _STYLE: Final = """
@@ -75,9 +76,12 @@ def _box(placed: Placed) -> Iterator[str]:
         f'<rect class="{kind}" x="{placed.x:g}" y="{placed.y:g}" width="{placed.width:g}" height="{placed.height:g}" '
         f'rx="{4 if box.kind == "step" else placed.height / 2:g}"/>'
     )
-    yield f'<text x="{middle:g}" y="{placed.y + 22:g}" text-anchor="middle">{escape(_cut(box.name, placed.width))}</text>'
-    style = "state" if box.stores else "soft"
-    yield f'<text class="{style}" x="{middle:g}" y="{placed.y + 40:g}" text-anchor="middle">{escape(_cut(box.shown, placed.width))}</text>'
+    lines = (box.name, *box.lines)
+    top = placed.y + (placed.height - LINE * len(lines)) / 2 + 13
+    for number, line in enumerate(lines):
+        style = "" if not number else ' class="state"' if line.startswith("store: ") else ' class="soft"'
+        text = escape(_cut(line, placed.width))
+        yield f'<text{style} x="{middle:g}" y="{top + LINE * number:g}" text-anchor="middle">{text}</text>'
     yield "</g>"
 
 

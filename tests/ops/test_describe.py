@@ -82,7 +82,7 @@ def test_the_picture_is_whole_and_runs_nothing() -> None:
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags == {"svg", "title", "style", "defs", "marker", "path", "rect", "text", "g"}
     shown = "".join(root.itertext())
-    for word in ("views-with-orders", "per-page", "sub-topology 2, 2 tasks", "keeps state", "repartition topic"):
+    for word in ("views-with-orders", "per-page", "sub-topology 2, 2 tasks", "store: bought", "0s to 5m, by user", "2 partitions by user", "hopping 1m", "repartition topic"):
         assert word in shown
     assert "prefers-color-scheme: dark" in shown
 
