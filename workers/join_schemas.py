@@ -12,6 +12,8 @@ from typing import Final
 import polars as pl
 
 from ..topics.duration import duration_text
+from ..topics.errors import SchemaError
+from ..topics.key import key_text
 from ..topics.schema import Schema
 from .errors import PlanError
 from .gathering import LATE_REASON
@@ -63,6 +65,14 @@ def check_keys(step: str, on: Sequence[str], left: Schema, right: Schema) -> Non
             raise PlanError(
                 f"{step}: key column {column!r} is {kinds[0]} on the left and {kinds[1]} on the right; cast one"
             )
+
+
+def check_text_keys(step: str, on: Sequence[str], schema: Schema) -> None:
+    """The keys can be written as texts, by which rows that wait are found."""
+    try:
+        key_text(schema.empty(), on)
+    except SchemaError as error:
+        raise PlanError(f"{step}: on=({', '.join(on)}) cannot be a key: {error}") from error
 
 
 def check_option(step: str, name: str, given: object, options: Collection[str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..state.row_chunks import NO_KEY, Chunk
+from ..state.row_chunks import NO_KEY
 from ..state.row_log import RowLog
 from ..state.sessions import SessionRows, SessionState
 from ..state.store import DurableState
@@ -190,19 +190,16 @@ class SessionWindows:
         self._gap, self._grace, self._rows = gap_ms, grace_ms, rows
         self._sessions = SessionState("sessions", gap_ms, grace_ms, (), updates=False)
         self.states: Sequence[DurableState] = (rows, self._sessions)
+        self._has_null_keys = False
 
     def open(self, watermark: int) -> int:
         closed = self._sessions.closed_up_to
         watermark = max(self._rows.open(watermark), watermark if closed is None else closed)
         for side in (0, 1):
-            gone = self._rows.pick(side, lambda chunk: self._single(chunk, watermark))
-            self._rows.drop(side, gone, told=False)
+            alone = self._rows.pick(side, lambda chunk: chunk.codes == NO_KEY)
+            self._has_null_keys |= len(alone) > 0
+            self._rows.drop(side, alone.where(alone.times + self._gap + self._grace <= watermark), told=False)
         return watermark
-
-    def _single(self, chunk: Chunk, watermark: int) -> Flags:
-        """Rows of null keys whose session closed."""
-        flags: Flags = (chunk.codes == NO_KEY) & (chunk.times + (self._gap + self._grace) <= watermark)
-        return flags
 
     def arrive(self, keys: pl.Series, times: Ints, before: Ints) -> Arrived:
         deadlines = times + self._gap + self._grace
@@ -212,6 +209,7 @@ class SessionWindows:
             found = self._sessions.add(keys, times, before, ())
             late = np.zeros(len(times), np.bool_) if found is None else found
         else:
+            self._has_null_keys = True
             found = self._sessions.add(keys.drop_nulls(), times[keyed], before[keyed], ())
             late[keyed] = False if found is None else found
         nothing = np.zeros(len(times), np.bool_)
@@ -224,13 +222,14 @@ class SessionWindows:
     def close(self, reached: int, watermark: int) -> Iterator[Sides]:
         found = self._sessions.close(watermark, changed_only=False)
         given = [] if found is None else [self._taken(found)]
-        alone = (self._alone(0, watermark), self._alone(1, watermark))
-        if any(len(members.rows) for members in alone):
-            given.append(alone)
+        if self._has_null_keys:
+            given.append((self._alone(0, watermark), self._alone(1, watermark)))
         return iter(given)
 
     def _alone(self, side: int, watermark: int) -> Members:
-        picked = self._rows.pick(side, lambda chunk: self._single(chunk, watermark))
+        """Rows of null keys whose session closed."""
+        upto = watermark - self._gap - self._grace
+        picked = self._rows.pick(side, lambda chunk: (chunk.codes == NO_KEY) & (chunk.times <= upto), before=upto + 1)
         times = picked.times
         members = Members(picked.frame(), np.arange(len(times)), picked.codes, times, times + self._gap)
         self._rows.drop(side, picked, told=False)

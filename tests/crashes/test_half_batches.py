@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millstream.workers import pieces, portions, shard_runtime
-from millstream.workers.operators import interval_join
+from millstream.workers.operators import interval_join, window_join
 from tests.crashes import cases_joins
 from tests.crashes.case import Case
 from tests.crashes.enumeration import killed_once
@@ -21,6 +21,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch at a sink is sent before the next is made; after one that stopped records are given one by one."""
     monkeypatch.setattr(shard_runtime, "GIVEN_ROWS_MAX", 1)
     monkeypatch.setattr(interval_join, "_PAIRS_MAX", 2)
+    monkeypatch.setattr(window_join, "PAIRS_MAX", 2)
     monkeypatch.setattr(portions, "STOPS_MAX", 0)
 
 

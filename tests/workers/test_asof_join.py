@@ -331,6 +331,12 @@ def test_rows_that_cannot_be_worked_on_are_rejected() -> None:
     assert DELETED not in run.given[0]
 
 
+def test_a_column_that_cannot_be_a_key_is_refused() -> None:
+    schema = Schema.of({"k": pl.Duration("ms")})
+    with pytest.raises(PlanError, match=r"asof_join: on=\(k\) cannot be a key"):
+        AsofJoin(("k",)).output_schemas([schema, schema])
+
+
 def test_it_describes_itself() -> None:
     assert replace(NEAREST, grace_ms=5).describe() == {
         **{"on": "k", "direction": "nearest", "tolerance": "10ms"},

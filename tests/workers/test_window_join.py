@@ -288,6 +288,12 @@ def test_a_side_that_has_windows_already_is_refused() -> None:
         TEN.output_schemas([Schema.of({"k": "string", "window_start": "int"}), Schema.of({"k": "string"})])
 
 
+def test_a_column_that_cannot_be_a_key_is_refused() -> None:
+    schema = Schema.of({"k": pl.Duration("ms")})
+    with pytest.raises(PlanError, match=r"window_join: on=\(k\) cannot be a key"):
+        TEN.output_schemas([schema, schema])
+
+
 def test_it_describes_itself() -> None:
     assert replace(TEN, window=hopping(10, 5), grace_ms=7).describe() == {
         **{"window": "hopping 10ms, hop 5ms", "on": "k", "how": "inner", "grace": "7ms", "suffix": "_right"}

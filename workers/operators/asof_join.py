@@ -41,7 +41,7 @@ from ..asof_versions import NewestVersions
 from ..errors import PlanError
 from ..gathering import LATE_REASON
 from ..join_rows import JoinColumns, JoinKeys, gathered, in_batches, usable_versions, without
-from ..join_schemas import check_grace, check_option, joined_columns
+from ..join_schemas import check_grace, check_option, check_text_keys, joined_columns
 from ..lateness import TIME_LIMIT, count, late_rows, lowered, usable
 from ..operator import Context, Emit, Operator, StateDefinition
 from ..row_bytes import RowBytes
@@ -83,6 +83,7 @@ class AsofJoin:
         left, right = inputs
         self._check_options()
         columns = joined_columns(self.kind, self.on, self.suffix, left, right)
+        check_text_keys(self.kind, self.on, left)
         RowBytes(right.polars())
         return Schema.of(columns), Schema.of({**columns, LATE_REASON: "string"})
 

@@ -34,7 +34,7 @@ from ..gathering import LATE_REASON, WINDOW_END, WINDOW_START
 from ..grid import Grid
 from ..group_pairs import Members, pairs_of
 from ..join_rows import PAIRS_MAX, JoinColumns, JoinKeys, in_batches, without
-from ..join_schemas import OUTER, check_grace, check_option, joined_columns
+from ..join_schemas import OUTER, check_grace, check_option, check_text_keys, joined_columns
 from ..joined_windows import GridWindows, JoinedWindows, SessionWindows, Sides
 from ..lateness import TIME_LIMIT, count, lowered, usable
 from ..operator import Context, Emit, Operator, StateDefinition
@@ -70,6 +70,7 @@ class WindowJoin:
         check_grace(self.kind, self.grace_ms)
         self._check_window()
         columns = joined_columns(self.kind, self.on, self.suffix, left, right)
+        check_text_keys(self.kind, self.on, left)
         for name in _ADDED:
             if name in columns:
                 raise PlanError(
