@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from millstream.state.directory import StateDirectory
-from millstream.state.settings import StateSettings
-from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
-from millstream.topics.arrow_buffers import large_binary
-from millstream.topics.batch import Partition, Records
-from millstream.topics.broker import TopicSpec
 from millstream.topics.kafka.broker import KafkaBroker
-from millstream.topics.partitioner import murmur2
 from millstream.workers.app import App
 from millstream.workers.worker import Worker
 from tests.oracles import patterns as oracle
 from tests.polling import until
+from tests.scenarios.records import produce, read, worker_on
 
 PARTITIONS = 2
 ROWS = 3_000
@@ -59,34 +52,8 @@ def _app(name: str) -> App:
     return app
 
 
-async def _produce(broker: KafkaBroker, topic: str, rows: Sequence[Row]) -> None:
-    await broker.create_topics([TopicSpec(topic, PARTITIONS)])
-    producer = broker.producer()
-    await producer.start()
-    for index in range(PARTITIONS):
-        mine = [row for row in rows if (murmur2(row["user"].encode()) & 0x7FFFFFFF) % PARTITIONS == index]
-        keys, values = (
-            large_binary(part) for part in ([row["user"].encode() for row in mine], [*map(orjson.dumps, mine)])
-        )
-        await (await producer.send(Partition(topic, index), Records(keys, values)))
-    await producer.stop()
-
-
 async def _read(broker: KafkaBroker, topic: str) -> list[Row]:
-    reader = broker.reader()
-    await reader.start()
-    partitions = [Partition(topic, index) for index in range(PARTITIONS)]
-    reader.assign(dict.fromkeys(partitions, 0))
-    ends = await reader.end_offsets(partitions)
-    at: dict[Partition, int] = dict.fromkeys(partitions, 0)
-    found: list[Row] = []
-    async with asyncio.timeout(60):
-        while any(at[one] < ends[one] for one in partitions):
-            for fetch in await reader.poll(timeout_ms=200, records_max=10_000):
-                found += [orjson.loads(value) for value in fetch.values if value is not None]
-                at[fetch.partition] = fetch.next_offset
-    await reader.stop()
-    return found
+    return [row for _, row in await read(broker, topic, PARTITIONS) if row is not None]
 
 
 def _expected() -> tuple[list[Any], list[Any]]:
@@ -105,12 +72,10 @@ async def test_patterns_and_awaited_functions_over_a_restart(
     broker = KafkaBroker({"bootstrap.servers": kafka})
     await broker.start()
     for topic, rows in (("a", _rows(0)), ("b", _rows(1)), ("c", _rows(0))):
-        await _produce(broker, f"{name}.{topic}", rows)
+        await produce(broker, f"{name}.{topic}", [(row["user"], row) for row in rows], PARTITIONS)
 
     def worker() -> Worker:
-        shared = RocksShared(StateSettings())
-        directory = StateDirectory(tmp_path, name, lambda path: RocksDatabase(path, shared))
-        return Worker(_app(name), KafkaBroker({"bootstrap.servers": kafka}), databases=directory)
+        return worker_on(kafka, _app(name), tmp_path)
 
     first = worker()
     running = asyncio.create_task(first.run())
