@@ -4,7 +4,8 @@
     b"R" + side + number   Arrow stream of rows kept since the last commit: the side's columns, `__time`, `__mark`, `__number`
                            (from the key's number on)
     b"D" + side + number   int64 (little endian): numbers of rows of living blocks that were dropped
-    b"W"                   two int64 (order preserving): the watermark reached, the next number of a row
+    b"W"                   int64s (order preserving): the watermark reached, the next number of a row, for each side how far it
+                           is freed
 
 A row dropped before it was committed is never written. A block whose rows are all dropped is deleted; so is a list of drops
 older than every block. Rows are written again under new numbers, and the blocks they were in are deleted, where
@@ -13,7 +14,8 @@ older than every block. Rows are written again under new numbers, and the blocks
     twice as large as those behind them, or large enough to stay (the tiers of an LSM tree).
 So it costs about the same a row however long it runs. Numbers are never given twice.
 
-Drops that follow from the watermark alone need not be told (`told=False`): the operator drops those rows again when it opens.
+Drops that follow from a time alone need not be told (`told=False`): how far a side is freed is kept, and the operator drops
+those rows again when it opens. (Not worked out from the watermark then: the grace may have become shorter in between.)
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class _Side:
 
     def __init__(self, letter: bytes, schema: Mapping[str, pl.DataType]) -> None:
         self.rows = b"R" + letter
+        self.freed = NEVER
         self.drops = b"D" + letter
         self.schema = dict(schema)
         self.chunks = RowChunks(self.schema)
@@ -140,6 +143,10 @@ class RowLog:
         """Codes are below this."""
         return self._codes.size
 
+    def freed(self, side: int) -> int:
+        """As said in the last `advance`; before the first a time before all."""
+        return self._sides[side].freed
+
     # What the operator does
 
     def open(self, watermark: int) -> int:
@@ -186,7 +193,7 @@ class RowLog:
         return self._sides[side].chunks.pick(mask, after=after, before=before)
 
     def drop(self, side: int, picked: Picked, *, told: bool | Flags) -> None:
-        """`told=False`: that these rows are gone follows from the watermark. Other picks of the side are void after this."""
+        """`told=False`: that these rows are gone follows from `freed`. Other picks of the side are void after this."""
         one = self._sides[side]
         numbers = picked.numbers
         one.chunks.drop(picked)
@@ -194,8 +201,11 @@ class RowLog:
         if len(numbers := numbers[told & (numbers < one.written)]):
             one.dropped.append(numbers)
 
-    def advance(self, watermark: int) -> None:
+    def advance(self, watermark: int, freed: Sequence[int]) -> None:
+        """`freed`: for each side up to where it is now freed, in whatever sense the operator gives it."""
         self._watermark = max(self._watermark, watermark)
+        for side, upto in zip(self._sides, freed, strict=True):
+            side.freed = max(side.freed, upto)
         if self._codes.should_renew:
             self._renew_codes()
 
@@ -224,7 +234,8 @@ class RowLog:
             gone += self._dead_lists(side)
         made |= dict.fromkeys(gone)  # behind the rows: some of them may be there twice, none is lost
         if made or self._watermark > self._watermark_logged:
-            made[_WATERMARK] = int_key(self._watermark) + int_key(self.next_number)
+            numbers = (self._watermark, self.next_number, *(side.freed for side in self._sides))
+            made[_WATERMARK] = b"".join(map(int_key, numbers))
             self._watermark_logged = self._watermark
         self._unwritten |= made
         return [Changes.of(list(made), list(made.values()))] if made else []
@@ -244,6 +255,8 @@ class RowLog:
         entries = {key: value for key, value in sorted(found.items()) if value is not None}
         if (logged := entries.pop(_WATERMARK, None)) is not None:
             self._watermark_logged, self.next_number = key_int(logged), key_int(logged, 8)
+            for number, side in enumerate(self._sides, 2):
+                side.freed = key_int(logged, 8 * number)
         for side in self._sides:
             self._restore_side(side, entries)
 

@@ -60,8 +60,8 @@ class JoinedWindows(Protocol):
         """After rows were kept: what cannot wait for the watermark."""
         ...
 
-    def close(self, reached: int, watermark: int) -> Iterator[Sides]:
-        """What is given between the two watermarks. State has changed when the first is given."""
+    def close(self, watermark: int) -> Iterator[Sides]:
+        """What is given at this watermark and was not before. State has changed when the first is given."""
         ...
 
 
@@ -82,7 +82,7 @@ class GridWindows:
 
     def open(self, watermark: int) -> int:
         watermark = self._rows.open(watermark)
-        self._free(watermark - self._grace)
+        self._free(self._rows.freed(0))
         return watermark
 
     def arrive(self, keys: pl.Series, times: Ints, before: Ints) -> Arrived:
@@ -97,8 +97,9 @@ class GridWindows:
     def close_early(self) -> Iterator[Sides]:
         return iter(())
 
-    def close(self, reached: int, watermark: int) -> Iterator[Sides]:
-        after, upto = reached - self._grace, watermark - self._grace
+    def close(self, watermark: int) -> Iterator[Sides]:
+        after, upto = self._rows.freed(0), watermark - self._grace
+        self._rows.advance(watermark, (upto, upto))
         if self._ordinal(upto) == self._ordinal(after):
             return iter(())
         sides = [self._rows.pick(side, lambda chunk: chunk.times < upto, before=upto) for side in (0, 1)]
@@ -198,7 +199,7 @@ class SessionWindows:
         for side in (0, 1):
             alone = self._rows.pick(side, lambda chunk: chunk.codes == NO_KEY)
             self._has_null_keys |= len(alone) > 0
-            self._rows.drop(side, alone.where(alone.times + self._gap + self._grace <= watermark), told=False)
+            self._rows.drop(side, alone.where(alone.times + self._gap <= self._rows.freed(side)), told=False)
         return watermark
 
     def arrive(self, keys: pl.Series, times: Ints, before: Ints) -> Arrived:
@@ -219,16 +220,17 @@ class SessionWindows:
         found = self._sessions.close_early(changed_only=False)
         return iter(()) if found is None else iter([self._taken(found)])
 
-    def close(self, reached: int, watermark: int) -> Iterator[Sides]:
+    def close(self, watermark: int) -> Iterator[Sides]:
+        upto = watermark - self._grace
+        self._rows.advance(watermark, (upto, upto))
         found = self._sessions.close(watermark, changed_only=False)
         given = [] if found is None else [self._taken(found)]
         if self._has_null_keys:
-            given.append((self._alone(0, watermark), self._alone(1, watermark)))
+            given.append((self._alone(0, upto - self._gap), self._alone(1, upto - self._gap)))
         return iter(given)
 
-    def _alone(self, side: int, watermark: int) -> Members:
-        """Rows of null keys whose session closed."""
-        upto = watermark - self._gap - self._grace
+    def _alone(self, side: int, upto: int) -> Members:
+        """Rows of null keys up to this time: their sessions have closed."""
         picked = self._rows.pick(side, lambda chunk: (chunk.codes == NO_KEY) & (chunk.times <= upto), before=upto + 1)
         times = picked.times
         members = Members(picked.frame(), np.arange(len(times)), picked.codes, times, times + self._gap)

@@ -116,9 +116,10 @@ def test_a_large_batch_is_several_records() -> None:
 
 def test_the_larger_watermark_wins() -> None:
     log = log_of()
-    log.advance(77)
+    log.advance(77, (70, 60))
     changes = log.take_changes()
     assert [log_of(*changes).open(watermark) for watermark in (5, 100)] == [77, 100]
+    assert [log_of(*changes).freed(side) for side in (0, 1)] == [70, 60]
 
 
 def test_codes_of_keys_that_are_gone_are_forgotten() -> None:
@@ -127,7 +128,7 @@ def test_codes_of_keys_that_are_gone_are_forgotten() -> None:
     frame = pl.DataFrame({"k": [f"k{number}" for number in range(70_000)], "v": list(range(70_000))}, schema=SIDES[0])
     log.keep(0, frame, np.arange(70_000), np.zeros(70_000, np.int64))
     log.drop(0, log.pick(0, lambda chunk: chunk.times < 69_990), told=False)
-    log.advance(1)
+    log.advance(1, (0, 0))
     assert log.codes_size < 100
     codes = log.mask(log.code_of(pl.Series(["k69995", "k5"])))
     assert log.pick(0, lambda chunk: codes[chunk.codes]).frame()["v"].to_list() == [69_995]

@@ -345,3 +345,17 @@ def test_it_describes_itself() -> None:
     assert [
         step.delay_ms for step in (replace(BACKWARD, tolerance_ms=7, grace_ms=5), replace(FORWARD, grace_ms=5))
     ] == [5, 15]
+
+
+@pytest.mark.parametrize("direction", ["backward", "nearest"])
+def test_a_shorter_grace_or_tolerance_on_kept_rows(direction: Direction) -> None:
+    """What was not decided when the code changed is given by the new rules, and not lost."""
+    run = Run(AsofJoin(("k",), direction, 50, grace_ms=20))
+    run.rows(rights(80))
+    run.rows(lefts(90))
+    run.advance(100)
+    run.commit()
+    run.step = replace(run.step, grace_ms=0, tolerance_ms=5)
+    run.crash()
+    run.advance(101)
+    assert pairs(run) == [(0, None)]

@@ -298,3 +298,17 @@ def test_it_describes_itself() -> None:
     assert replace(TEN, window=hopping(10, 5), grace_ms=7).describe() == {
         **{"window": "hopping 10ms, hop 5ms", "on": "k", "how": "inner", "grace": "7ms", "suffix": "_right"}
     }
+
+
+@pytest.mark.parametrize("window", [tumbling(10), session(10)])
+@pytest.mark.parametrize("key", ["k", None])
+def test_a_shorter_grace_on_kept_rows(window: Window, key: str | None) -> None:
+    """Windows that were open when the code changed close by the new rule, and are not lost."""
+    run = Run(WindowJoin(window, ("k",), "outer", 50))
+    run.rows(rows(0, 5, key=key))
+    run.advance(40)
+    run.commit()
+    run.step = replace(run.step, grace_ms=0)
+    run.crash()
+    run.advance(41)
+    assert [row["v"] for row in run.given] == [0]

@@ -31,7 +31,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.row_chunks import Chunk, Picked
+from ...state.row_chunks import Picked
 from ...state.row_log import RowLog
 from ...state.rows import TableState
 from ...topics.batch import MIN_TIME, Batch
@@ -168,10 +168,9 @@ class AsofOperator(Operator):
         """The larger of the committed watermark and the one kept with the rows wins. What it decided is gone."""
         self.context = context
         self.watermark = self.rows.open(watermark)
-        horizon = self.watermark - self.step.grace_ms
-        waits = self.step.waits_ms
-        self.rows.drop(_LEFT, self.rows.pick(_LEFT, lambda chunk: chunk.times + waits < horizon), told=False)
-        seen = self.rows.pick(_RIGHT, lambda chunk: self._freed(chunk, horizon) & ((chunk.marks & _OVERTAKEN) == 0))
+        left, right = (self.rows.freed(side) for side in (_LEFT, _RIGHT))
+        self.rows.drop(_LEFT, self.rows.pick(_LEFT, lambda chunk: chunk.times < left), told=False)
+        seen = self.rows.pick(_RIGHT, lambda chunk: (chunk.times < right) & ((chunk.marks & _OVERTAKEN) == 0))
         self.rows.drop(_RIGHT, seen, told=False)
 
     @property
@@ -225,8 +224,9 @@ class AsofOperator(Operator):
             self.rows.keep(side, batch.frame.select(self.names[side]), batch.time, marks)
 
     def advance(self, watermark: int) -> Sequence[Emit]:
-        self.rows.advance(watermark)
         horizon, passed_on = watermark - self.step.grace_ms, self.passed_on
+        keeps = 2 * self.step.waits_ms if self.step.direction == "nearest" else 0
+        self.rows.advance(watermark, (horizon - self.step.waits_ms, horizon - keeps))
         if self.newest is not None:
             found = self._backward(self.newest, horizon)
         else:
@@ -279,7 +279,8 @@ class AsofOperator(Operator):
         at, times, decided = self._nearby(lefts, rights, horizon)
         given = lefts.where(decided)
         rows.drop(_LEFT, given, told=given.times + waits >= horizon)
-        self._drop_rights(rows.pick(_RIGHT, lambda chunk: self._freed(chunk, horizon), before=horizon))
+        freed = rows.freed(_RIGHT)  # what no left row can match any more
+        self._drop_rights(rows.pick(_RIGHT, lambda chunk: chunk.times < freed, before=freed))
         return given, rights.frame(), at[decided], times[decided]
 
     def _nearby(self, lefts: Picked, rights: Picked, horizon: int) -> tuple[Ints, Ints, NDArray[np.bool_]]:
@@ -297,12 +298,6 @@ class AsofOperator(Operator):
             nearer = versions.living(before) & (behind <= waits) & ((after < 0) | (behind < ahead))
             found = np.where(nearer, before, after)
         return np.where(found >= 0, np.append(versions.rows, NONE)[found], NONE), versions.times_of(found, 0), decided
-
-    def _freed(self, chunk: Chunk, horizon: int) -> NDArray[np.bool_]:
-        """What no left row can match any more."""
-        keeps = 2 * self.step.waits_ms if self.step.direction == "nearest" else 0
-        freed: NDArray[np.bool_] = chunk.times + keeps < horizon
-        return freed
 
     def _drop_rights(self, gone: Picked) -> None:
         self.rows.drop(_RIGHT, gone, told=(gone.marks & _OVERTAKEN) > 0)

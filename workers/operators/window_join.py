@@ -181,8 +181,7 @@ class WindowJoinOperator(Operator):
 
     def advance(self, watermark: int) -> Iterable[Emit]:
         passed_on = self.passed_on
-        self.rows.advance(watermark)
-        closed = self.windows.close(self.watermark, watermark)
+        closed = self.windows.close(watermark)
         self.watermark = max(self.watermark, watermark)
         return self._given(closed, passed_on)
 
