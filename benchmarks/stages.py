@@ -93,7 +93,7 @@ def measure(job: str) -> dict[str, float]:
     (item,) = task.inputs.values()
     for number, fetch in enumerate(fetches_of(wire_bytes(Clicks.generate(EVENTS)), clock), start=1):
         with clock.stage("decode"):
-            batch, _ = item.read(fetch, task.watermark, 0)
+            batch, _ = item.read(fetch, 0)
         with clock.stage("steps"):
             task.push(item.partition, batch, item.time.watermark)
         with clock.stage("encode"):

@@ -50,11 +50,19 @@ class Input:
         """Offsets not read yet, as far as known."""
         return max(self.end - self.position, 0)
 
-    def read(self, fetch: Fetch, task_watermark: int, now_ms: int) -> tuple[Batch, Sequence[Rejected]]:
+    def follows_clock_to(self, now_ms: int) -> int | None:
+        """How far the clock may take a quiet input's time; None where it is not quiet. Writers of a repartition follow it
+        themselves, and tell how far."""
+        if self.time.writers is not None:
+            return self.time.watermark if self.time.idle else None
+        idle_after = self.time.idle_after_ms
+        if idle_after is None or self.time.held or not self.time.caught_up_for(idle_after, now_ms):
+            return None
+        return now_ms - idle_after - self.source.topic.out_of_order_ms
+
+    def read(self, fetch: Fetch, now_ms: int) -> tuple[Batch, Sequence[Rejected]]:
         """Rows of a fetch, in offset order; event time moves on with them."""
         data, controls = split_control(fetch)
-        if len(data):
-            self.time.wake_at(task_watermark)
         if self.time.writers is None:
             batch, rejected = self._read_rows(data)
         else:

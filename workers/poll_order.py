@@ -16,7 +16,7 @@ def readable(
         one
         for one in partitions
         if not _waits(one, runtimes)
-        and not (max_drift_ms is not None and _is_ahead(runtimes[one.index], one, max_drift_ms))
+        and not (max_drift_ms is not None and _holds_back(runtimes[one.index], one, max_drift_ms))
     ]
 
 
@@ -26,10 +26,11 @@ def _waits(partition: Partition, runtimes: Mapping[int, ShardRuntime]) -> bool:
     return any(task.waits(partition) for task in tasks if partition in task.inputs)
 
 
-def _is_ahead(runtime: ShardRuntime, partition: Partition, drift_ms: int) -> bool:
-    """Whether another input of its task has records waiting and is behind by more."""
+def _holds_back(runtime: ShardRuntime, partition: Partition, drift_ms: int) -> bool:
+    """Whether another input of its task has records waiting and is behind by more. What is held back is not idle meanwhile."""
     for task in runtime.tasks.values():
         if (own := task.inputs.get(partition)) is not None:
             slow = [item.time.watermark for item in task.inputs.values() if item is not own and item.lag > 0]
-            return bool(slow) and own.time.watermark > min(slow) + drift_ms
+            own.time.held = bool(slow) and own.time.watermark > min(slow) + drift_ms
+            return own.time.held
     return False

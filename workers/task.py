@@ -140,7 +140,7 @@ class Task:
                 f"task {self.id}: {fetch.partition} is at {item.position}, got {int(fetch.offsets[0])} again"
             )
         self.rejects.reading(fetch)
-        batch, rejected = item.read(fetch, self.watermark, now_ms)
+        batch, rejected = item.read(fetch, now_ms)
         self.instrument.count("records_in", len(fetch), topic=fetch.partition.topic)
         if rejected:
             self.rejects.records(fetch, rejected)
@@ -177,10 +177,10 @@ class Task:
         """All inputs caught up for long enough: the watermark goes to the clock, less what could still come."""
         reached = now_ms
         for item in self._streams():
-            idle_after = item.time.idle_after_ms
-            if item.time.writers is not None or idle_after is None or not item.time.caught_up_for(idle_after, now_ms):
+            follows = item.follows_clock_to(now_ms)
+            if follows is None:
                 return
-            reached = min(reached, now_ms - idle_after - item.source.topic.out_of_order_ms)
+            reached = min(reached, follows)
         for item in self._streams():
             item.time.watermark = max(item.time.watermark, reached)
         self.watermark = max(self.watermark, min(reached, MAX_TIME))

@@ -28,6 +28,10 @@ class InputTime:
     watermark: int = MIN_TIME
     idle: bool = False
     caught_up_since_ms: int | None = None
+    slept: bool = False
+    """Idle when it was committed. It is so again once a fetch has shown that it is still caught up."""
+    held: bool = False
+    """Not read for now, so it is not known whether it is still caught up."""
 
     def saw_rows(self, watermark: int) -> None:
         """Rows were read; `watermark` is what decoding them made of it."""
@@ -35,7 +39,8 @@ class InputTime:
             self.watermark = max(self.watermark, watermark)
 
     def saw_control(self, records: Iterable[ControlRecord]) -> None:
-        """Control records of upstream writers; a writer's watermark never moves back."""
+        """Control records of upstream writers; a writer's watermark never moves back. With all of them idle it is the smallest
+        of all: it moves on then only where they follow the clock."""
         if self.writers is None:
             return
         for record in records:
@@ -45,7 +50,8 @@ class InputTime:
                 (self.idle_writers.add if record.idle else self.idle_writers.discard)(name)
         active = [watermark for name, watermark in self.writers.items() if name not in self.idle_writers]
         if active:
-            self.watermark = max(self.watermark, min(active))
+            self.idle = False
+        self.watermark = max(self.watermark, min(active or self.writers.values(), default=MIN_TIME))
 
     def position_moved(self, caught_up: bool, had_rows: bool, now_ms: int) -> None:
         """After every fetch: whether anything was left to read."""
@@ -55,31 +61,30 @@ class InputTime:
             self.caught_up_since_ms = None
         if caught_up and self.caught_up_since_ms is None:
             self.caught_up_since_ms = now_ms
+        if self.slept:
+            self.slept, self.idle = False, caught_up and not had_rows
 
     def caught_up_for(self, idle_after_ms: int, now_ms: int) -> bool:
         return self.caught_up_since_ms is not None and now_ms - self.caught_up_since_ms >= idle_after_ms
 
     def tick(self, now_ms: int) -> bool:
         """Becomes idle when it is time; whether that changed."""
-        if self.idle or self.idle_after_ms is None:
+        if self.held:
+            self.idle = False
+            if self.caught_up_since_ms is not None:
+                self.caught_up_since_ms = now_ms
+        if self.idle or self.held or self.idle_after_ms is None:
             return False
         if self.writers is not None:
-            self.idle = len(self.idle_writers) == len(self.writers)
+            self.idle = self.caught_up_since_ms is not None and len(self.idle_writers) == len(self.writers)
         else:
             self.idle = self.caught_up_for(self.idle_after_ms, now_ms)
         return self.idle
 
-    def wake_at(self, task_watermark: int) -> bool:
-        """Rows come to an idle partition: it may not lie behind what the task has closed. Whether it did."""
-        behind = self.idle and self.watermark < task_watermark
-        if behind and self.writers is None:
-            self.watermark = task_watermark
-        return behind
-
     def saved(self) -> dict[str, Any]:
         """As it is committed beside the offset."""
         saved: dict[str, Any] = {"w": self.watermark}
-        if self.idle:
+        if self.idle or self.slept:
             saved["i"] = 1
         if self.writers:
             saved["v"] = [self.writers[name] for name in sorted(self.writers)]
@@ -89,7 +94,7 @@ class InputTime:
     def load(self, saved: Mapping[str, Any]) -> None:
         """What a predecessor committed. Writers of another number (the topology changed) start anew."""
         self.watermark = max(self.watermark, int(saved.get("w", MIN_TIME)))
-        self.idle = bool(saved.get("i", 0))
+        self.slept = self.writers is None and bool(saved.get("i", 0))
         vector: Sequence[int] = saved.get("v", ())
         if self.writers is not None and len(vector) == len(self.writers):
             names = sorted(self.writers)
