@@ -37,7 +37,7 @@ def rights(*times: int | str, key: str | None = "k", before: int = MIN_TIME, fir
 
 
 def pairs(run: Run) -> list[tuple[int, int | None]]:
-    return [(row["v"], row["v_right"]) for row in run.given]
+    return [(row["v"], row["v_right"]) for row in run.given.rows]
 
 
 # What matches
@@ -129,7 +129,7 @@ def test_when_it_is_given(line: str) -> None:
     if right != ["-"]:
         run.rows(rights(*right))
     run.advance(int(waits[0]))
-    assert run.given == []
+    assert run.given.rows == []
     run.advance(int(given[0]))
     run.advance(MAX_TIME)
     assert pairs(run) == [(0, None if right == ["-"] else 100)]
@@ -328,7 +328,7 @@ def test_rows_that_cannot_be_worked_on_are_rejected() -> None:
     ]
     run.advance(MAX_TIME)
     assert pairs(run) == [(1, None)]
-    assert DELETED not in run.given[0]
+    assert DELETED not in run.given.rows[0]
 
 
 def test_a_column_that_cannot_be_a_key_is_refused() -> None:

@@ -72,7 +72,7 @@ def case(seed: int, *, late: bool, scale: int = 1) -> Case:
 
 
 def found(run: Run) -> Given:
-    rows = [(row["v"], row["v_right"]) for row in run.given]
+    rows = [(row["v"], row["v_right"]) for row in run.given.rows]
     return Given(rows, [row["v"] if row["v"] is not None else row["v_right"] for row in run.late]).sorted()
 
 

@@ -29,8 +29,8 @@ def rows(side: int, *times: int, key: str | None = "k", before: int = MIN_TIME, 
     return [Row(side, (key,), time, 100 * side + first + number, before) for number, time in enumerate(times)]
 
 
-def entries(changes: Sequence[Changes]) -> dict[bytes, bytes | None]:
-    return {key: value for one in changes for key, value in one.pairs()}
+def entries(changes: Sequence[tuple[str, Changes]]) -> dict[bytes, bytes | None]:
+    return {key: value for _, one in changes for key, value in one.pairs()}
 
 
 def test_a_commit_is_one_block_a_side_and_blocks_die() -> None:
@@ -40,11 +40,11 @@ def test_a_commit_is_one_block_a_side_and_blocks_die() -> None:
     run.rows(rows(0, 3, first=2))
     run.rows(rows(1, 3))
     run.commit()
-    first = entries(run.changelog)
+    first = run.entries()
     assert sorted(key[:1] for key in first) == [b"L", b"R"]
     run.advance(14)
     run.commit()
-    assert entries(run.changelog) == dict.fromkeys(first)
+    assert run.entries() == dict.fromkeys(first)
     run.rows(rows(0, 20))
     run.advance(40)
     before = len(run.changelog)
@@ -74,7 +74,7 @@ def test_large_blocks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     run.rows(rows(0, *range(500)))
     run.rows(rows(1, *range(0, 500, 2)))
     run.commit()
-    sizes = [len(value or b"") for value in entries(run.changelog).values()]
+    sizes = [len(value or b"") for value in run.entries().values()]
     assert len(sizes) > 10
     assert max(sizes) < 3_000
     run.crash()
@@ -96,7 +96,7 @@ def test_numbers_are_not_given_twice() -> None:
     run.crash()
     run.rows(rows(0, 200, first=5))
     run.commit()
-    living = [key for key, value in entries(run.changelog).items() if value is not None]
+    living = [key for key, value in run.entries().items() if value is not None]
     assert sorted(living) == [b"L\x80" + bytes(6) + b"\x01", b"W"]
 
 
@@ -117,14 +117,14 @@ def test_changed_columns_are_refused() -> None:
     run = Run(IntervalJoin(("k",), 0, 10))
     run.rows(rows(0, 1))
     run.commit()
-    run.schema = Schema.of({"k": "string", "v": "float"})
+    run.inputs = [Schema.of({"k": "string", "v": "float"})] * 2
     with pytest.raises(StateError, match=r"v \(Int64 in the state, Float64 now\).*reset the application's state"):
         run.start()
 
 
 def test_a_block_that_is_none_is_a_corrupt_store() -> None:
     run = Run(IntervalJoin(("k",), 0, 10))
-    run.changelog = [Changes.of([b"L" + b"\x80" + bytes(7)], [b"not arrow"])]
+    run.changelog = [("join", Changes.of([b"L" + b"\x80" + bytes(7)], [b"not arrow"]))]
     with pytest.raises(CorruptStoreError, match="row block 0: not a block of rows"):
         run.start()
 
@@ -151,7 +151,7 @@ def test_a_thousand_commits_leave_few_blocks(how: module.How) -> None:
             run.rows(rows(1, number, first=1_000 + number))
             run.given.pairs.clear()
         run.commit()
-    living = {key for key, value in entries(run.changelog).items() if value is not None}
+    living = {key for key, value in run.entries().items() if value is not None}
     assert len(living) <= 4 * 7 * 4 + 1
     run.crash()
     run.rows(rows(1, 1_000, first=2_000))
@@ -169,10 +169,10 @@ def test_a_merge_that_was_broken_off_counts_rows_once() -> None:
     merged = entries(run.changelog[-1:])
     assert [value is None for value in merged.values()] == [False] + [True] * 6  # the eighth was never written
     (key,) = [key for key, value in merged.items() if value is not None]
-    run.changelog[-1] = Changes.of([key], [merged[key]])
+    run.changelog[-1] = ("join", Changes.of([key], [merged[key]]))
     run.crash()
     run.rows(rows(1, 100))
     assert sorted(run.given.pairs) == [(left, 100) for left in range(8)]
     run.commit()
-    living = [name for name, value in entries(run.changelog).items() if value is not None]
+    living = [name for name, value in run.entries().items() if value is not None]
     assert sorted(name[:1] for name in living) == [b"L", b"R", b"l"]

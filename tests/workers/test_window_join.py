@@ -35,7 +35,7 @@ def rows(side: int, *times: int, key: str | None = "k", before: int = MIN_TIME, 
 
 
 def results(run: Run) -> list[tuple[int, int, int | None, int | None]]:
-    return [(row["window_start"], row["window_end"], row["v"], row["v_right"]) for row in run.given]
+    return [(row["window_start"], row["window_end"], row["v"], row["v_right"]) for row in run.given.rows]
 
 
 def told(run: Run) -> str:
@@ -117,13 +117,13 @@ def test_when_it_is_given(line: str, key: str | None) -> None:
     run = Run(WindowJoin(KINDS[rule[0]], ("k",), "left", int(rule[1])))
     run.rows(rows(0, int(time[0]), key=key))
     run.advance(int(waits[0]))
-    assert run.given == []
+    assert run.given.rows == []
     run.advance(int(given[0]))
-    assert len(run.given) == 1
+    assert len(run.given.rows) == 1
     run.commit()
     run.crash()
     run.advance(int(given[0]) + 1)
-    assert len(run.given) == 1
+    assert len(run.given.rows) == 1
 
 
 LATE = """
@@ -311,4 +311,4 @@ def test_a_shorter_grace_on_kept_rows(window: Window, key: str | None) -> None:
     run.step = replace(run.step, grace_ms=0)
     run.crash()
     run.advance(41)
-    assert [row["v"] for row in run.given] == [0]
+    assert [row["v"] for row in run.given.rows] == [0]

@@ -81,8 +81,8 @@ def case(seed: int, *, late: bool, scale: int = 1) -> Case:
 
 
 def found(run: Run) -> Given:
-    rows = [(row["window_start"], row["window_end"], row["v"], row["v_right"]) for row in run.given]
-    assert all(row["__time"] == row["window_end"] - 1 for row in run.given)
+    rows = [(row["window_start"], row["window_end"], row["v"], row["v_right"]) for row in run.given.rows]
+    assert all(row["__time"] == row["window_end"] - 1 for row in run.given.rows)
     return Given(rows, [row["v"] if row["v"] is not None else row["v_right"] for row in run.late]).sorted()
 
 
@@ -133,7 +133,7 @@ def test_sessions_less_than_a_gap_apart_lose_no_row() -> None:
             crowded += 1
             run = play(one.events, Run(one.step), random.Random(seed), crashes=True)
             late = found(run).late
-            seen = {value for row in run.given for value in (row["v"], row["v_right"]) if value is not None}
+            seen = {value for row in run.given.rows for value in (row["v"], row["v_right"]) if value is not None}
             assert seen | set(late) == {row.value for row in one.rows}
             assert not seen & set(late)
     assert crowded > 3
