@@ -50,6 +50,15 @@ class Chunk:
     position: int = 0
     """Its number within the document, from 0, when it was first indexed."""
     version: str | int | None = None
+    place: Metadata = field(default_factory=dict)
+    """Where in the document it stands, as far as the format says: page, slide, sheet, row, heading. For citations, not for filters."""
+    parent: str = ""
+    """The larger text that is shown in its place, where there is one."""
+
+    @property
+    def shown(self) -> str:
+        """What a language model, and whoever asks for sources, gets to read."""
+        return self.parent or self.text
 
     @property
     def key(self) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import orjson
 
 from .call_cache import CallCache, cache_key
-from .diff import Diff, Held, diff
+from .diff import Diff, Held, detail, diff
 from .document import Chunk, Document, chunk_ids, digest
 from .embedder import Embedder
 from .embedding_batches import EmbeddingBatches
 from .errors import MessageError, ParseError
 from .messages import Status, document_id, read_document
-from .parse_job import ParseJob, Part
+from .parse_job import ParseJob, Part, Pieces
 from .parse_pool import ParsePool
 from .parser import parser_for
 from .parts import part_named
@@ -96,12 +97,18 @@ async def prepare(
     pieces = await parts.pool.parse(
         ParseJob(content, document.content_type, parser, parts.settings.splitter, parts.settings.limits)
     )
-    chunks = _chunks(document, pieces.chunks, dict(pieces.metadata))
+    chunks = _chunks(document, pieces)
     changes = diff(held, chunks, shape)
     values, new = await _with_vectors(changes, model, cache, parts)
     return Prepared(
         known,
-        Held(content_hash, shape, tuple(chunk.id for chunk in chunks), document.version),
+        Held(
+            content_hash,
+            shape,
+            tuple(chunk.id for chunk in chunks),
+            document.version,
+            details=tuple(map(detail, chunks)),
+        ),
         Status(
             "indexed",
             len(chunks),
@@ -143,13 +150,14 @@ def _canonical(metadata: object) -> bytes:
     return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS)
 
 
-def _chunks(document: Document, texts: Sequence[str], found: dict[str, object]) -> list[Chunk]:
+def _chunks(document: Document, pieces: Pieces) -> list[Chunk]:
     """The message's metadata wins over what the document says of itself."""
-    metadata = found | dict(document.metadata)
-    ids = chunk_ids(document.uri, texts)
+    metadata = dict(pieces.metadata) | dict(document.metadata)
+    ids = chunk_ids(document.uri, pieces.chunks)
+    parts = zip(ids, pieces.chunks, pieces.places or repeat({}), pieces.parents or repeat(""), strict=False)
     return [
-        Chunk(chunk, document.uri, text, metadata, position, document.version)
-        for position, (chunk, text) in enumerate(zip(ids, texts, strict=True))
+        Chunk(chunk, document.uri, text, metadata, position, document.version, place, parent)
+        for position, (chunk, text, place, parent) in enumerate(parts)
     ]
 
 

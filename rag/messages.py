@@ -4,7 +4,7 @@
     documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms"};
                       null: deleted
     queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"}
-    answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata"}],
+    answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
     and retrievals    "strategy": {"rounds", "documents_used"}, "tokens": {"prompt", "completion"}, "cost", "model",
                       "index_position", "took_ms", "revision", "error"}
 
@@ -239,7 +239,8 @@ def _source(hit: Hit) -> dict[str, Any]:
     return {
         "uri": hit.chunk.document,
         "chunk": hit.chunk.id,
-        "text": hit.chunk.text,
+        "text": hit.chunk.shown,
         "score": round(hit.score, 6),
-        "metadata": dict(hit.chunk.metadata),
+        "metadata": dict(hit.chunk.place) | dict(hit.chunk.metadata),
+        "position": hit.chunk.position,
     }

@@ -2,7 +2,8 @@
 
     job     u32 length, JSON {"parser", "parser_options", "splitter", "splitter_options", "content_type", "limits"},
             u64 length, the document's bytes
-    reply   u32 length, JSON {"chunks": [...], "metadata": {...}} or {"error": "...", "limit": bool};
+    reply   u32 length, JSON {"chunks": [...], "metadata": {...}, "places": [...], "parents": [...]} or
+            {"error": "...", "limit": bool};
             none and exit status OUT_OF_MEMORY where memory ran out
 
 Lengths are little-endian. Imports nothing beyond the standard library and orjson: a parsing process starts in a fraction of a
@@ -12,7 +13,7 @@ second and its memory limit is left for the document.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -75,13 +76,22 @@ class Pieces:
 
     chunks: list[str]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    places: Sequence[Mapping[str, Any]] = ()
+    """Of each chunk: page, sheet, heading, ... Empty where the format has none."""
+    parents: Sequence[str] = ()
+    """Of each chunk, what is shown in its place. Empty where the splitter gives none."""
 
 
 def reply_frame(outcome: Pieces | ParseError) -> bytes:
     if isinstance(outcome, ParseError):
         body: dict[str, Any] = {"error": str(outcome), "limit": isinstance(outcome, ParseLimitError)}
     else:
-        body = {"chunks": outcome.chunks, "metadata": dict(outcome.metadata)}
+        body = {
+            "chunks": outcome.chunks,
+            "metadata": dict(outcome.metadata),
+            "places": list(outcome.places),
+            "parents": list(outcome.parents),
+        }
     data = orjson.dumps(body)
     return HEADER.pack(len(data)) + data
 
@@ -91,4 +101,4 @@ def read_reply(data: bytes) -> Pieces:
     body = orjson.loads(data)
     if "error" in body:
         raise (ParseLimitError if body["limit"] else ParseError)(body["error"])
-    return Pieces(body["chunks"], body["metadata"])
+    return Pieces(body["chunks"], body["metadata"], body["places"], body["parents"])

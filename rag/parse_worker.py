@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from .errors import ParseError, PartError
 from .parse_job import BODY, HEADER, OUT_OF_MEMORY, ParseJob, Part, Pieces, reply_frame
 from .parts import part_named
+from .places import places
+from .splitter import Piece
 
 
 class Parts:
@@ -37,13 +39,18 @@ def work(job: ParseJob, parts: Parts) -> Pieces:
     try:
         parsed = parts.get("parser", job.parser).parse(job.content, job.content_type, job.limits)
         job.limits.check_chars(len(parsed.text))
-        chunks = parts.get("splitter", job.splitter).split(parsed.text)
+        pieces: list[Piece] = parts.get("splitter", job.splitter).split(parsed.text)
     except (ParseError, PartError, MemoryError):
         raise
     except Exception as error:
         raise ParseError(f"parser {job.parser.name!r} failed: {type(error).__name__}: {error}") from error
-    job.limits.check_chunks(len(chunks))
-    return Pieces(chunks, parsed.metadata)
+    job.limits.check_chunks(len(pieces))
+    return Pieces(
+        [piece.text for piece in pieces],
+        parsed.metadata,
+        places(parsed.marks, pieces) if parsed.marks else (),
+        [piece.parent for piece in pieces] if any(piece.parent for piece in pieces) else (),
+    )
 
 
 def _answer(job: ParseJob, parts: Parts) -> Pieces | ParseError:

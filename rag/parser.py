@@ -7,11 +7,12 @@ those in `Limits`, which cut a document short *before* its text is made. The con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from .errors import ParseError, ParseLimitError
+from .places import Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Parsed:
     """Paragraphs parted by blank lines; headings as in Markdown where the format has them."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the document says of itself (`title`). The message's own metadata wins."""
+    marks: Sequence[Mark] = ()
+    """Where in the text a page, a sheet, a heading, ... begins; in the order of the text."""
 
 
 class Parser(Protocol):

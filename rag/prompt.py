@@ -62,7 +62,7 @@ class Prompt:
         """The best hit is [1]."""
         return cls(
             question,
-            tuple(Passage(number, hit.chunk.document, hit.chunk.text) for number, hit in enumerate(hits, 1)),
+            tuple(Passage(number, hit.chunk.document, hit.chunk.shown) for number, hit in enumerate(hits, 1)),
         )
 
     def messages(self, *, as_json: bool) -> list[dict[str, str]]:

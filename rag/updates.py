@@ -2,8 +2,8 @@
 
     key      UTF-8   <document id>#<chunk id>                     (the chunk id has 32 hexadecimal digits, no '#')
     value    u32     length of the header in bytes, little-endian
-             bytes   header, JSON: {"document", "chunk", "text", "metadata", "position", "embedding_model", "dimensions",
-                     "dtype": "f16" | "f32", "version"}
+             bytes   header, JSON: {"document", "chunk", "text", "metadata", "position", "place", "parent", "embedding_model",
+                     "dimensions", "dtype": "f16" | "f32", "version"}
              bytes   vector, `dimensions` little-endian floats of `dtype`, length (L2) one
     null             the chunk is gone
 
@@ -73,6 +73,8 @@ def write_update(chunk: Chunk, vector: bytes, model: str, dtype: VectorType) -> 
             "text": chunk.text,
             "metadata": dict(chunk.metadata),
             "position": chunk.position,
+            "place": dict(chunk.place),
+            "parent": chunk.parent or None,
             "embedding_model": model,
             "dimensions": len(vector) // DTYPES[dtype].itemsize,
             "dtype": dtype,
@@ -100,6 +102,8 @@ def read_update(key: bytes | None, value: bytes) -> Update:
             fields.object("metadata"),
             fields.whole("position", 0, 0, 1 << 31),
             fields.text_or_whole("version"),
+            fields.object("place"),
+            fields.text("parent") or "",
         ),
         fields.required_text("embedding_model"),
         _vector(fields, rest),

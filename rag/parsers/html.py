@@ -10,11 +10,12 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
+from ..blocks import Blocks
 from ..parser import Limits, Parsed
 from .text import decoded
 
 _SKIPPED: Final = frozenset({"script", "style", "nav", "noscript", "template", "svg", "form", "iframe", "object"})
-_HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _BLOCKS: Final = frozenset(
     "address article aside blockquote body dd div dl dt figcaption figure footer header hr li main ol p pre section table tr ul "
     "h1 h2 h3 h4 h5 h6".split()
@@ -25,33 +26,33 @@ _META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?([\w-]{1,40})"
 
 
 class Html:
-    """Visible text; the metadata has the page's `title`."""
+    """Visible text; the metadata has the page's `title`. A chunk's place: `heading`, the path of headings it stands under."""
 
     def fingerprint(self) -> str:
-        return "html/1"
+        return "html/2"
 
     def parse(self, content: bytes, content_type: str, limits: Limits) -> Parsed:
         """Raises ParseError for bytes that are no text."""
         named = _META_CHARSET.search(content[:4096])
         declared = content_type if "charset" in content_type.lower() or not named else f"charset={named[1].decode()}"
-        reader = _Reader()
+        reader = _Reader(Blocks(limits))
         reader.feed(decoded(content, declared, limits))
         reader.close()
         reader.end_block()
-        text = "\n\n".join(reader.blocks)
         title = _SPACE.sub(" ", "".join(reader.title)).strip()
-        return Parsed(text, {"title": title} if title else {})
+        return reader.blocks.parsed({"title": title[:300]} if title else {})
 
 
 class _Reader(HTMLParser):
     """Collects blocks of text."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         super().__init__(convert_charrefs=True)
-        self.blocks: list[str] = []
+        self.blocks = blocks
         self.title: list[str] = []
         self._parts: list[str] = []
         self._prefix = ""
+        self._level = 0
         self._skipped: list[str] = []
         self._in_title = False
 
@@ -64,7 +65,7 @@ class _Reader(HTMLParser):
             self._parts.append("\n")
         elif tag in _BLOCKS:
             self.end_block()
-            self._prefix = _HEADINGS.get(tag, "- " if tag == "li" else "")
+            self._prefix, self._level = "- " if tag == "li" else "", _HEADINGS.get(tag, 0)
         elif tag in _CELLS and self._parts:
             self._parts.append(" | ")
 
@@ -89,7 +90,9 @@ class _Reader(HTMLParser):
     def end_block(self) -> None:
         lines = (_SPACE.sub(" ", line).strip() for line in "".join(self._parts).split("\n"))
         text = "\n".join(line for line in lines if line)
-        if text:
-            self.blocks.append(self._prefix + text)
+        if text and self._level:
+            self.blocks.heading(self._level, text)
+        elif text:
+            self.blocks.add(self._prefix + text)
         self._parts.clear()
-        self._prefix = ""
+        self._prefix, self._level = "", 0

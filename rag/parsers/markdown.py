@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
+from ..headings import HeadingPath, headings
 from ..parser import Limits, Parsed
+from ..places import Mark
 from .text import decoded
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.{0,8192}?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -17,10 +19,10 @@ _TITLE = re.compile(r"(?m)^#[ \t]+(.{1,300}?)[ \t#]*$")
 
 
 class MarkdownParser:
-    """Takes out front matter and comments."""
+    """Takes out front matter and comments. A chunk's place: `heading`, the path of headings it stands under."""
 
     def fingerprint(self) -> str:
-        return "markdown/1"
+        return "markdown/2"
 
     def parse(self, content: bytes, content_type: str, limits: Limits) -> Parsed:
         """Raises ParseError for bytes that are no text."""
@@ -29,7 +31,13 @@ class MarkdownParser:
         metadata = {name: value.strip("\"'") for name, value in _PAIR.findall(front[1])} if front else {}
         body = _without_comments(text[front.end() :] if front else text).strip()
         title = _TITLE.search(body)
-        return Parsed(body, ({"title": title[1]} if title else {}) | metadata)
+        return Parsed(body, ({"title": title[1]} if title else {}) | metadata, heading_marks(body))
+
+
+def heading_marks(text: str) -> list[Mark]:
+    """Of Markdown."""
+    path = HeadingPath()
+    return [Mark(found.start, "heading", path.enter(found.level, found.title)) for found in headings(text)]
 
 
 def _without_comments(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..blocks import Blocks
 from ..errors import ParseError
 from ..parser import Limits, Parsed
 from ..parts import extra
@@ -19,10 +20,13 @@ _GAP = re.compile(r"\n[ \t]*\n\s*")
 
 
 class Pdf:
-    """Pages parted by blank lines, words cut at a line's end joined again; the metadata has `title` and `pages`."""
+    """Pages parted by blank lines, words cut at a line's end joined again; the metadata has `title` and `pages`.
+
+    A chunk's place: `page`, counted from 1, and `page_end` where it ends on another.
+    """
 
     def fingerprint(self) -> str:
-        return f"pdf/1 pdfium {getattr(extra('pypdfium2'), 'PYPDFIUM_INFO', '')}"
+        return f"pdf/2 pdfium {getattr(extra('pypdfium2'), 'PYPDFIUM_INFO', '')}"
 
     def parse(self, content: bytes, content_type: str, limits: Limits) -> Parsed:
         """Raises ParseError: broken, encrypted, without text; ParseLimitError: too many pages or characters."""
@@ -31,7 +35,7 @@ class Pdf:
         try:
             document = pdfium.PdfDocument(content)
         except pdfium.PdfiumError as error:
-            raise ParseError(f"not a readable PDF: {error}") from None
+            raise ParseError(_why(str(error))) from None
         try:
             return _parse(document, pdfium, limits)
         finally:
@@ -41,17 +45,20 @@ class Pdf:
 def _parse(document: Any, pdfium: Any, limits: Limits) -> Parsed:
     pages = len(document)
     limits.check_pages(pages)
-    texts: list[str] = []
-    chars = 0
+    blocks = Blocks(limits)
     for number in range(pages):
-        texts.append(_page_text(document, number, pdfium))
-        chars += len(texts[-1])
-        limits.check_chars(chars)
-    text = "\n\n".join(filter(None, texts))
-    if not text:
+        blocks.mark("page", number + 1)
+        blocks.add(_page_text(document, number, pdfium))
+    if not blocks.chars:
         raise ParseError(f"no text in {pages} pages: a scan? It needs optical character recognition first")
     title = str(document.get_metadata_dict().get("Title") or "").strip()
-    return Parsed(text, {"pages": pages} | ({"title": title} if title else {}))
+    return blocks.parsed({"pages": pages} | ({"title": title[:300]} if title else {}))
+
+
+def _why(error: str) -> str:
+    if "password" in error.lower():
+        return "the PDF is encrypted, and no password is known here: give a copy without one"
+    return f"not a readable PDF: {error}"
 
 
 def _page_text(document: Any, number: int, pdfium: Any) -> str:

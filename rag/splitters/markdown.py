@@ -7,13 +7,11 @@ be helped. An edit in one section cannot move a boundary in another.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .recursive import Recursive
-
-_HEADING = re.compile(r"#{1,6}[ \t]+\S")
-_FENCE = re.compile(r"[ ]{0,3}(```+|~~~+)")
+from ..cutting import cut, trimmed
+from ..headings import headings
+from ..splitter import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,46 +19,38 @@ class Markdown:
     """`chars_max`: no chunk is longer (characters)."""
 
     chars_max: int = 800
-    _inner: Recursive = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_inner", Recursive(self.chars_max))
+        if self.chars_max < 20:
+            raise ValueError(f"chars_max must be at least 20, got {self.chars_max}")
 
     def fingerprint(self) -> str:
-        return f"markdown/1 {self.chars_max}"
+        return f"markdown/2 {self.chars_max}"
 
-    def split(self, text: str) -> list[str]:
-        sections = _with_lone_headings(_sections(text), self.chars_max)
-        return [chunk for section in sections for chunk in self._inner.split(section)]
-
-
-def _sections(text: str) -> list[str]:
-    sections: list[list[str]] = [[]]
-    fence = ""
-    for line in text.split("\n"):
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-        elif not fence and _HEADING.match(line):
-            sections.append([])
-        sections[-1].append(line)
-    texts = ("\n".join(lines).strip() for lines in sections)
-    return [section for section in texts if section]
+    def split(self, text: str) -> list[Piece]:
+        return [
+            chunk
+            for section in sections(text, self.chars_max)
+            for chunk in cut(section.text, self.chars_max, len, section.start)
+        ]
 
 
-def _with_lone_headings(sections: list[str], chars_max: int) -> list[str]:
-    """A section that is nothing but its heading leads the next, where both fit into one chunk."""
-    joined: list[str] = []
-    lead = ""
-    for section in sections:
-        whole = f"{lead}\n\n{section}" if lead else section
-        if lead and len(whole) > chars_max:
+def sections(text: str, chars_max: int) -> list[Piece]:
+    """Each with its heading; one that is nothing but its heading leads the next, where both fit into one chunk."""
+    starts = [heading.start for heading in headings(text)]
+    at_heading = set(starts)
+    joined: list[Piece] = []
+    lead: Piece | None = None
+    for begin, end in zip([0, *starts], [*starts, len(text)], strict=True):
+        section = trimmed(text[begin:end], begin)
+        if not section.text:
+            continue
+        lone = begin in at_heading and "\n" not in section.text
+        if lead is not None and section.stop - lead.start <= chars_max:
+            section = trimmed(text[lead.start : section.stop], lead.start)
+        elif lead is not None:
             joined.append(lead)
-            whole = section
-        lone = "\n" not in section and bool(_HEADING.match(section))
-        lead = whole if lone else ""
+        lead = section if lone else None
         if not lone:
-            joined.append(whole)
-    return [*joined, lead] if lead else joined
+            joined.append(section)
+    return [*joined, lead] if lead is not None else joined

@@ -21,18 +21,36 @@ def splitter(request: pytest.FixtureRequest) -> Splitter:
     return part_named("splitter", request.param, {"chars_max": CHARS_MAX})
 
 
-pieces = st.sampled_from(
+def bare(text: str) -> str:
+    """Without white space."""
+    return "".join(text.split())
+
+
+def texts(splitter: Splitter, text: str) -> list[str]:
+    return [piece.text for piece in splitter.split(text)]
+
+
+fragments = st.sampled_from(
     ["word", "a", "# Heading", "```", "x" * 150, "\n", "\n\n", " ", ". ", '." ', "\t", "ß", "\u2028"]
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.one_of(st.lists(pieces, max_size=80).map("".join), st.text(max_size=500)))
+@given(text=st.one_of(st.lists(fragments, max_size=80).map("".join), st.text(max_size=500)))
 def test_nothing_is_lost_and_nothing_too_long(splitter: Splitter, text: str) -> None:
-    chunks = splitter.split(text)
-    assert "".join(text.split()) == "".join("".join(chunk.split()) for chunk in chunks)
+    chunks = texts(splitter, text)
+    assert bare(text) == "".join(map(bare, chunks))
     assert [chunk for chunk in chunks if not chunk.strip() or len(chunk) > CHARS_MAX] == []
-    assert chunks == splitter.split(text)
+    assert chunks == texts(splitter, text)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.lists(fragments, max_size=80).map("".join), st.text(max_size=500)))
+def test_a_chunk_says_where_it_stood(splitter: Splitter, text: str) -> None:
+    """Its range holds its characters and nothing else but white space; ranges follow one another."""
+    found = splitter.split(text)
+    assert [bare(piece.text) for piece in found] == [bare(text[piece.start : piece.stop]) for piece in found]
+    assert all(before.stop <= after.start for before, after in itertools.pairwise(found))
 
 
 def _paragraphs(seed: int, count: int) -> list[str]:
@@ -44,14 +62,14 @@ def _paragraphs(seed: int, count: int) -> list[str]:
 def test_an_inserted_paragraph_changes_few_chunks(splitter: Splitter, seed: int) -> None:
     """Boundaries depend on what is beside them, not on the distance from the top (a greedy splitter changes all of them)."""
     paragraphs = _paragraphs(seed, 200)
-    before = splitter.split("\n\n".join(paragraphs))
-    after = splitter.split("\n\n".join(["A new paragraph at the very top.", *paragraphs]))
+    before = texts(splitter, "\n\n".join(paragraphs))
+    after = texts(splitter, "\n\n".join(["A new paragraph at the very top.", *paragraphs]))
     assert len(before) > 50
     assert len(set(after) - set(before)) <= 12
 
 
 def test_chunks_are_not_much_smaller_than_they_may_be(splitter: Splitter) -> None:
-    chunks = splitter.split("\n\n".join(_paragraphs(1, 300)))
+    chunks = texts(splitter, "\n\n".join(_paragraphs(1, 300)))
     assert CHARS_MAX / 2 < sum(map(len, chunks)) / len(chunks)
 
 
@@ -67,11 +85,11 @@ def test_chunks_are_not_much_smaller_than_they_may_be(splitter: Splitter) -> Non
     ],
 )
 def test_recursive_cuts_where_a_reader_would(text: str, chunks: list[str]) -> None:
-    assert chunks == part_named("splitter", "recursive", {"chars_max": 20}).split(text)
+    assert chunks == texts(part_named("splitter", "recursive", {"chars_max": 20}), text)
 
 
 def test_overlap_is_the_end_of_the_chunk_before() -> None:
-    chunks = part_named("splitter", "recursive", {"chars_max": 40, "overlap_chars": 10}).split("one two three " * 10)
+    chunks = texts(part_named("splitter", "recursive", {"chars_max": 40, "overlap_chars": 10}), "one two three " * 10)
     assert len(chunks) > 3
     for before, after in itertools.pairwise(chunks):
         assert len(after) <= 40
@@ -89,7 +107,7 @@ def test_overlap_is_the_end_of_the_chunk_before() -> None:
     ],
 )
 def test_markdown_cuts_at_headings(text: str, chunks: list[str]) -> None:
-    assert chunks == part_named("splitter", "markdown").split(text)
+    assert chunks == texts(part_named("splitter", "markdown"), text)
 
 
 @pytest.mark.parametrize(

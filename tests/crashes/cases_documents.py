@@ -75,25 +75,26 @@ def _record(version: dict[str, Any]) -> tuple[bytes | None, bytes | None]:
 
 def _expected() -> tuple[list[Any], list[Any]]:
     """Every index update and every status, version by version."""
-    held: dict[str, list[str]] = {}
+    held: dict[str, dict[str, str]] = {}
     embedded: dict[str, set[str]] = {}
     updates: list[Any] = []
     statuses: list[Any] = []
     for version in VERSIONS:
         name, to = version["name"], version["to"]
-        before = held.get(name, [])
+        before = held.get(name, {})
         if to == BROKEN:
             statuses.append((name, "failed", None, len(before), 0, len(before)))
             continue
-        texts = SPLITS.split(_text(name, *to)) if to else []
+        texts = [piece.text for piece in SPLITS.split(_text(name, *to))] if to else []
         ids = chunk_ids(name, texts)
-        fresh = [(one, text) for one, text in zip(ids, texts, strict=True) if one not in before]
+        title = to[0] if to else ""  # of the document, in every record of it
+        fresh = [(one, text) for one, text in zip(ids, texts, strict=True) if before.get(one) != title]
         updates += [(f"{name}#{one}", text) for one, text in fresh]
         updates += [(f"{name}#{one}", None) for one in before if one not in ids]
         known = embedded.setdefault(name, set())
         paid = {text for _, text in fresh} - known
         known |= paid
-        held[name] = ids
+        held[name] = dict.fromkeys(ids, title)
         status = (name, "indexed", version["version"], len(ids), len(paid), len(ids) - len(paid))
         statuses.append(status if to else (name, "deleted"))
     return updates, statuses

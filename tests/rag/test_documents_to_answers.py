@@ -105,7 +105,8 @@ async def test_an_answer_quotes_its_source(world: World) -> None:
     assert answer["answer"].startswith("The reading lamp is made in Jena. [1]")
     assert (answer["no_answer"], answer["error"], answer["model"]) == (False, None, "quote")
     best = answer["sources"][0]
-    assert (best["uri"], best["metadata"]) == ("lamp.md", {"title": "Lamps", "lang": "en"})
+    assert (best["uri"], best["position"]) == ("lamp.md", 0)
+    assert best["metadata"] == {"title": "Lamps", "lang": "en", "heading": "Lamps"}
     assert "Jena" in best["text"]
     assert sum(answer["index_position"].values()) >= 4
     assert answer["strategy"] == {"rounds": 1, "documents_used": 3}

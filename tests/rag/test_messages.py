@@ -102,14 +102,23 @@ def test_an_answer_to_a_broken_query_still_finds_its_asker(key: bytes | None, va
 
 
 def test_an_answer_has_the_published_shape() -> None:
-    hit = Hit(Chunk(ID, "a.md", "text", {"lang": "en"}), 0.25)
+    hit = Hit(Chunk(ID, "a.md", "text", {"lang": "en"}, 4, place={"page": 2, "lang": "of the place"}), 0.25)
     answer = Answer("q", "Who?", "Ada [1].", False, (hit,), 1, 3, Tokens(10, 2), None, "quote", {1: 7, 0: 2}, 12)
     assert json.loads(write_answer(answer)) == {
         "id": "q",
         "question": "Who?",
         "answer": "Ada [1].",
         "no_answer": False,
-        "sources": [{"uri": "a.md", "chunk": ID, "text": "text", "score": 0.25, "metadata": {"lang": "en"}}],
+        "sources": [
+            {
+                "uri": "a.md",
+                "chunk": ID,
+                "text": "text",
+                "score": 0.25,
+                "metadata": {"page": 2, "lang": "en"},
+                "position": 4,
+            }
+        ],
         "strategy": {"rounds": 1, "documents_used": 3},
         "tokens": {"prompt": 10, "completion": 2},
         "cost": None,
@@ -136,7 +145,7 @@ def test_a_status_has_the_published_shape() -> None:
 
 def test_an_update_is_laid_out_as_the_page_says() -> None:
     """Four bytes of length, the header, the vector: what a reader in another language sees."""
-    chunk = Chunk(ID, "a#b.md", "Grüße", {"x": 1}, 2, "v1")
+    chunk = Chunk(ID, "a#b.md", "Grüße", {"x": 1}, 2, "v1", {"page": 7})
     value = write_update(chunk, np.array([0.5, -1.0], "<f2").tobytes(), "model", "f16")
     (length,) = struct.unpack("<I", value[:4])
     assert json.loads(value[4 : 4 + length]) == {
@@ -145,6 +154,8 @@ def test_an_update_is_laid_out_as_the_page_says() -> None:
         "text": "Grüße",
         "metadata": {"x": 1},
         "position": 2,
+        "place": {"page": 7},
+        "parent": None,
         "embedding_model": "model",
         "dimensions": 2,
         "dtype": "f16",
@@ -156,7 +167,7 @@ def test_an_update_is_laid_out_as_the_page_says() -> None:
 @given(st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=64), texts, st.sampled_from(["f16", "f32"]))
 def test_an_update_comes_back_as_written(numbers: list[float], text: str, dtype: str) -> None:
     vector = np.array(numbers, np.float32)
-    chunk = Chunk(ID, "doc", text)
+    chunk = Chunk(ID, "doc", text, place={"heading": text}, parent=text)
     update = read_update(chunk.key.encode(), write_update(chunk, vector_bytes(vector, dtype), "m", dtype))  # type: ignore[arg-type]
     assert (chunk, "m") == (update.chunk, update.model)
     assert vector.tolist() == update.vector.tolist() == vector_of(vector_bytes(vector, dtype), dtype).tolist()  # type: ignore[arg-type]

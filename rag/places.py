@@ -1,0 +1,56 @@
+"""Where in its document a chunk stands, in the words of its format: page, slide, sheet and row, heading. For citations. Pure.
+
+A parser notes, as it writes the text, from which character on something holds (`Mark`); a chunk takes what holds where it
+begins, and what holds at its end as `page_end`, `row_end`, ... where that is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from .splitter import Piece
+
+
+class Mark(NamedTuple):
+    """From `start` on `key` is `value` (None: no longer known), until the next mark of the key."""
+
+    start: int
+    key: str
+    value: Any
+
+
+Place = dict[str, Any]
+
+RANGES: Final = ("page", "slide", "sheet", "row")
+"""Keys of which a chunk may cover more than one."""
+
+
+def places(marks: Sequence[Mark], pieces: Sequence[Piece]) -> list[Place]:
+    """One for each piece. Both are in the order of the text."""
+    found: list[Place] = []
+    held: Place = {}
+    position = 0
+    for piece in pieces:
+        while position < len(marks) and marks[position].start <= piece.start:
+            _apply(held, marks[position])
+            position += 1
+        found.append(held | _ends(held, marks, position, piece.stop))
+    return found
+
+
+def _ends(begun: Place, marks: Sequence[Mark], position: int, stop: int) -> Place:
+    ended = {key: begun.get(key) for key in RANGES}
+    while position < len(marks) and marks[position].start < stop:
+        mark = marks[position]
+        if mark.key in ended:
+            ended[mark.key] = mark.value
+        position += 1
+    return {f"{key}_end": value for key, value in ended.items() if value is not None and value != begun.get(key)}
+
+
+def _apply(held: Place, mark: Mark) -> None:
+    if mark.value is None:
+        held.pop(mark.key, None)
+    else:
+        held[mark.key] = mark.value
