@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from .ask import Asking, Entries, Told
 from .call_cache import CallCache
-from .completions import Completions
-from .document import Answer, Hit
+from .document import Answer
 from .embedder import Embedder
 from .errors import RagError
 from .filter import Filter
-from .llm import LLM, Completion
 from .messages import Query, query_id, read_query
-from .parts import part_named
-from .prompt import Prompt
-from .retrieve import Retriever, Wanted
+from .retrieve import Retriever
 from .settings import AnswerSettings
 from .view import IndexView
 
@@ -27,7 +24,7 @@ class Answered:
 
     answer: Answer
     retrieval_only: bool = False
-    entry: tuple[bytes, bytes] | None = None
+    entries: Entries = ()
     """For the cache of calls: what the model said, where it was asked."""
 
 
@@ -51,10 +48,8 @@ class AnswerParts:
         self._loop = loop
         self._earlier_closed = earlier_closed
         self._is_closed = False
-        self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
-        self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
-        self.completions = Completions(self.llm)
-        self.view = open_view(self.embedder)
+        self.asking = Asking(settings)
+        self.view = open_view(self.asking.embedder)
         self._running: asyncio.Task[None] | None = None
         self._retriever: Retriever | None = None
 
@@ -80,8 +75,7 @@ class AnswerParts:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
-        await self.llm.close()
-        await self.embedder.close()
+        await self.asking.close()
 
     def retriever(self) -> Retriever:
         if self._retriever is None or self._retriever.view is not self.view.state:
@@ -94,47 +88,28 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
     started = parts.clock()
     parts.start()
     blank = Answer(query_id(key, value), "")
-    only_chunks, entry = False, None
+    only_chunks, told = False, Told(blank)
     try:
         query = read_query(key, value)
-        blank, only_chunks = replace(blank, question=query.question), query.strategy == "retrieve"
+        blank, only_chunks = replace(blank, question=query.question), parts.asking.strategy(query) == "retrieve"
         async with asyncio.timeout(parts.settings.answer_timeout_ms / 1000):
-            answer, entry = await _answer(query, parts, cache)
+            told = await _told(query, parts, cache)
+        answer = told.answer
     except TimeoutError:
         answer = replace(blank, error=f"no answer within {parts.settings.answer_timeout_ms} ms (answer_timeout_ms)")
     except RagError as error:
         answer = replace(blank, error=str(error))
     took_ms = round((parts.clock() - started) * 1000)
     answer = replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms)
-    return Answered(answer, only_chunks, entry)
+    return Answered(answer, only_chunks, told.entries)
 
 
-async def _answer(query: Query, parts: AnswerParts, cache: CallCache) -> tuple[Answer, tuple[bytes, bytes] | None]:
-    """The answer, and what the cache is to keep of it."""
-    wanted_filter = None if query.filter is None else Filter(query.filter)
+async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
+    if query.filter is not None:
+        Filter(query.filter)  # a wrong one is an error at once, whatever the index is doing
     await parts.view.wait_ready(parts.settings.ready_timeout_ms)
     if query.fresh_after:
         await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
-    vector = (await parts.embedder.embed([query.question], "query"))[0]
-    k = query.k or parts.settings.retrieval.k
-    hits = parts.retriever().retrieve(Wanted(query.question, vector, k, wanted_filter, query.tenant))
-    found = Answer(query.id, query.question, documents_used=len(hits), index_position=parts.view.positions())
-    if query.strategy == "retrieve":
-        return replace(found, sources=tuple(hits), no_answer=not hits), None
-    if not hits:
-        return replace(found, no_answer=True), None
-    paid = await parts.completions.complete(Prompt.of(query.question, hits), query.model, cache)
-    return _with_completion(found, paid.completion, hits, query), paid.entry
-
-
-def _with_completion(found: Answer, completion: Completion, hits: list[Hit], query: Query) -> Answer:
-    """Sources: every chunk the model was shown, since [2] in the answer is the second of them."""
-    return replace(
-        found,
-        answer=completion.text,
-        no_answer=completion.text is None,
-        sources=tuple(hits) if query.return_sources else (),
-        rounds=1,
-        tokens=completion.tokens,
-        model=completion.model,
-    )
+    ranked = await parts.asking.found(query, parts.retriever())
+    blank = Answer(query.id, query.question, index_position=parts.view.positions())
+    return await parts.asking.told(query, ranked, blank, cache)

@@ -1,7 +1,8 @@
 """Asking a language model once for one prompt: what it said is cached (`call_cache.py`), and who asks while it is being asked waits.
 
-The key holds the prompt with its wording's version, the model's configuration, and the model the query named. Chunks are part of the
-prompt, so a changed document makes another key. Errors are not kept.
+The key holds the question (without regard to case, white space and the marks at its end), the wording's version, ids, versions and
+texts of the chunks that are shown, the model's configuration, the reranker's, and the model the query named: an answer is used
+again only while the documents under it are unchanged. Errors are not kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from .call_cache import CallCache, cache_key
-from .document import Tokens
+from .document import Tokens, normalised
 from .llm import LLM, Completion
 from .prompt import VERSION, Prompt
 
@@ -26,15 +27,19 @@ class Paid:
 
 
 class Completions:
-    """Of one process: `llm` behind calls that are shared while they are under way."""
+    """Of one process: `llm` behind calls that are shared while they are under way.
 
-    def __init__(self, llm: LLM) -> None:
+    `configuration`: what the answers depend on beside the model, as the reranker's fingerprint.
+    """
+
+    def __init__(self, llm: LLM, configuration: str = "") -> None:
         self._llm = llm
+        self._configuration = configuration
         self._under_way: dict[bytes, asyncio.Future[Completion]] = {}
 
     async def complete(self, prompt: Prompt, model: str | None, cache: CallCache) -> Paid:
         """What is found has cost no tokens. Raises what the model raises; then the next who asks is the first again."""
-        key = completion_key(self._llm, prompt, model)
+        key = completion_key(self._llm, prompt, model, self._configuration)
         (found,) = cache.get_many([key])
         if found is not None:
             return Paid(replace(completion_of(found), tokens=Tokens()))
@@ -51,16 +56,25 @@ class Completions:
         return Paid(completion, (key, completion_bytes(completion)))
 
 
-def completion_key(llm: LLM, prompt: Prompt, model: str | None) -> bytes:
-    asked = orjson.dumps([prompt.question, [[one.uri, one.text] for one in prompt.passages]])
-    return cache_key(f"{llm.fingerprint()} {model or ''} prompt/{VERSION}", asked.decode())
+def completion_key(llm: LLM, prompt: Prompt, model: str | None, configuration: str = "") -> bytes:
+    passages = [[one.uri, one.chunk, one.version, one.text] for one in prompt.passages]
+    asked = [asked_question(prompt.question), passages, prompt.task, prompt.no_answer, prompt.odds, prompt.forbid_no]
+    return cache_key(
+        f"{llm.fingerprint()} {configuration} {model or ''} prompt/{VERSION}", orjson.dumps(asked).decode()
+    )
+
+
+def asked_question(question: str) -> str:
+    """As far as its answer goes: "Who made IT ?" is "who made it"."""
+    return normalised(question).casefold().rstrip(" ?!.…？。")
 
 
 def completion_bytes(completion: Completion) -> bytes:
     tokens = [completion.tokens.prompt, completion.tokens.completion]
-    return orjson.dumps([completion.text, completion.cited, tokens, completion.model])
+    first_token = dict(completion.first_token)
+    return orjson.dumps([completion.text, completion.cited, tokens, completion.model, first_token])
 
 
 def completion_of(stored: bytes) -> Completion:
-    text, cited, (asked, given), model = orjson.loads(stored)
-    return Completion(text, tuple(cited), Tokens(asked, given), model)
+    text, cited, (asked, given), model, *more = orjson.loads(stored)
+    return Completion(text, tuple(cited), Tokens(asked, given), model, more[0] if more else {})

@@ -81,6 +81,29 @@ class Tokens:
     prompt: int = 0
     completion: int = 0
 
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(self.prompt + other.prompt, self.completion + other.completion)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Of a million tokens, in whatever money the user counts in."""
+
+    prompt: float
+    completion: float
+
+    def of(self, tokens: Tokens) -> float:
+        return (tokens.prompt * self.prompt + tokens.completion * self.completion) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call of the model on the way to an answer."""
+
+    documents: int
+    tokens: Tokens
+    refused: bool
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -91,8 +114,10 @@ class Answer:
     answer: str | None = None
     no_answer: bool = False
     sources: tuple[Hit, ...] = ()
-    rounds: int = 0
+    asked: tuple[Asked, ...] = ()
+    """The rounds, one call of the model each."""
     documents_used: int = 0
+    """In the last of them."""
     tokens: Tokens = Tokens()
     cost: float | None = None
     """None: the model's price is not known."""
@@ -102,6 +127,10 @@ class Answer:
     took_ms: int = 0
     revision: int = 0
     error: str | None = None
+
+    @property
+    def rounds(self) -> int:
+        return len(self.asked)
 
 
 def normalised(text: str) -> str:

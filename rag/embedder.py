@@ -7,7 +7,7 @@ vector. The contract suite is `tests/contracts/test_embedders.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,21 @@ class Embedder(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder that can also say what each token of a text means in its place: what late interaction compares."""
+
+    async def token_vectors(self, texts: Sequence[str], role: Role) -> list[Vectors]:
+        """For each text one unit row a token, without the marks of beginning and end; a text without tokens has no rows.
+
+        Raises EmbeddingError.
+        """
+        ...
+
+
+def has_token_vectors(embedder: Embedder) -> TypeGuard[TokenEmbedder]:
+    return callable(getattr(embedder, "token_vectors", None))
 
 
 def unit(vectors: Vectors) -> Vectors:

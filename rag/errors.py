@@ -7,7 +7,7 @@ RagError
 |   `-- ParseLimitError      it is too large, too slow or too hungry: the same; raise the limit named, or leave it out
 |-- FilterError          a query's filter is wrong: that query alone is answered with `error`
 |-- EmbeddingError       no vectors for these texts: the document fails, the question is answered with `error`
-|-- ModelError           the language model gave no usable answer: the question is answered with `error`
+|-- ModelError           a language model or a reranker gave no usable answer: the question is answered with `error`
 |   |-- ModelUnavailableError  no answer in the time and tries allowed: asking again later may help
 |   `-- ModelRefusedError      the endpoint refuses this request (key, model, size): asking again will not help
 |-- NotFreshError        the index did not reach the position asked for in time: ask again later
@@ -46,7 +46,7 @@ class EmbeddingError(RagError):
 
 
 class ModelError(RagError):
-    """A language model gave no usable answer."""
+    """A language model (or a reranker that is a model) gave no usable answer."""
 
 
 class ModelUnavailableError(ModelError):

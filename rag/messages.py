@@ -5,7 +5,8 @@
                       null: deleted
     queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"}
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
-    and retrievals    "strategy": {"rounds", "documents_used"}, "tokens": {"prompt", "completion"}, "cost", "model",
+    and retrievals    "strategy": {"rounds", "documents_used"}, "rounds": [{"documents", "tokens", "refused"}],
+                      "tokens": {"prompt", "completion"}, "cost", "model",
                       "index_position", "took_ms", "revision", "error"}
 
 The key is the document's id (as a rule its URI), or the query's id. `index-updates`, whose value holds a vector, is in
@@ -23,12 +24,12 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from .document import Answer, Document, Hit
+from .document import Answer, Document, Hit, Tokens
 from .errors import MessageError
 from .fields import Fields, json_object
 
-Strategy = Literal["fixed", "retrieve"]
-STRATEGIES: Final = ("fixed", "retrieve")
+Strategy = Literal["fixed", "adaptive", "retrieve"]
+STRATEGIES: Final[tuple[Strategy, ...]] = ("fixed", "adaptive", "retrieve")
 K_MAX: Final = 100
 QUESTION_CHARS_MAX: Final = 10_000
 DOCUMENT_ID_BYTES_MAX: Final = 4_096
@@ -45,8 +46,9 @@ class Query:
     k: int | None = None
     """Chunks to look up; None: as the pipeline is set."""
     filter: str | None = None
-    strategy: Strategy = "fixed"
-    """`fixed`: k chunks, one prompt. `retrieve`: the chunks themselves, on the topic `retrievals`."""
+    strategy: Strategy | None = None
+    """`fixed`: k chunks, one prompt. `adaptive`: few, and more while the model refuses (`adaptive.py`), k at most. `retrieve`: the
+    chunks themselves, on the topic `retrievals`. None: as the pipeline is set."""
     model: str | None = None
     fresh_after: Mapping[int, int] = field(default_factory=dict)
     """Answer only once the index has passed these offsets of `index-updates` (offset of the last record, by partition)."""
@@ -181,12 +183,17 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         question=question,
         k=fields.whole("k", 0, 1, K_MAX) or None,
         filter=fields.text("filter") or None,
-        strategy="retrieve" if fields.one_of("strategy", "fixed", STRATEGIES) == "retrieve" else "fixed",
+        strategy=_strategy(fields),
         model=fields.text("model") or None,
         fresh_after=_positions(fields),
         return_sources=fields.flag("return_sources", True),
         tenant=fields.text("tenant") or None,
     )
+
+
+def _strategy(fields: Fields) -> Strategy | None:
+    named = fields.one_of("strategy", "", STRATEGIES)
+    return next((strategy for strategy in STRATEGIES if strategy == named), None)
 
 
 def _positions(fields: Fields) -> dict[int, int]:
@@ -224,7 +231,11 @@ def write_answer(answer: Answer) -> bytes:
             "no_answer": answer.no_answer,
             "sources": [_source(hit) for hit in answer.sources],
             "strategy": {"rounds": answer.rounds, "documents_used": answer.documents_used},
-            "tokens": {"prompt": answer.tokens.prompt, "completion": answer.tokens.completion},
+            "rounds": [
+                {"documents": one.documents, "tokens": _tokens(one.tokens), "refused": one.refused}
+                for one in answer.asked
+            ],
+            "tokens": _tokens(answer.tokens),
             "cost": answer.cost,
             "model": answer.model,
             "index_position": {str(partition): offset for partition, offset in sorted(answer.index_position.items())},
@@ -233,6 +244,10 @@ def write_answer(answer: Answer) -> bytes:
             "error": answer.error,
         }
     )
+
+
+def _tokens(tokens: Tokens) -> dict[str, int]:
+    return {"prompt": tokens.prompt, "completion": tokens.completion}
 
 
 def _source(hit: Hit) -> dict[str, Any]:

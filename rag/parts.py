@@ -20,6 +20,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "parser": "parsers",
     "splitter": "splitters",
     "embedder": "embedders",
+    "reranker": "rerankers",
     "llm": "llms",
     "index": "indexes",
 }

@@ -27,6 +27,7 @@ from ..workers.errors import PlanError
 from ..workers.graph import Work
 from .answer_work import AnswerParts
 from .embedder import Embedder
+from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
 from .operators.ingest import STATUS, UPDATES, Ingest
 from .parse_job import Part
@@ -73,7 +74,9 @@ class DocumentSettings:
         embedder: Part | str = "local",
         splitter: Part | str = "recursive",
         index: Part | str = "exact",
+        reranker: Part | str | None = None,
         llm: Part | str = "quote",
+        strategy: Strategy = "fixed",
         k: int = 5,
         topics: dict[str, str] | None = None,
         partitions: int | None = None,
@@ -83,7 +86,13 @@ class DocumentSettings:
         return cls(
             DocumentTopics.of(app, **(topics or {})),
             IngestSettings(embedder=same, splitter=_part(splitter)),
-            AnswerSettings(same, _part(llm), RetrievalSettings(k=k), ViewSettings(_part(index))),
+            AnswerSettings(
+                same,
+                _part(llm),
+                RetrievalSettings(k=k, reranker=None if reranker is None else _part(reranker)),
+                strategy=strategy,
+                view=ViewSettings(_part(index)),
+            ),
             partitions,
         )
 

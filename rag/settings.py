@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .adaptive import AdaptiveSettings
+from .document import Price
+from .messages import Strategy
 from .parse_job import Part
 from .parse_pool import ParseSettings
 from .parser import Limits
+from .prompt import NO_ANSWER
 from .updates import VectorType
 
 
@@ -34,14 +38,19 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSettings:
-    """The fixed-k strategy: s1 of `rag/retrieve.py`."""
+    """Which chunks: s1 of `rag/retrieve.py`, then a reranker."""
 
     k: int = 5
+    """Chunks that the strategies `fixed` and `retrieve` give, where the query names no number of its own."""
     pool_chunks: int = 50
     """The best so many by vector and by keywords are ranked together."""
     coverage_weight: float = 2.5
     language: str = "english"
     """Of the stemmer, on the keyword side."""
+    reranker: Part | None = None
+    """None: `maxsim` where the embedder has token vectors (`local`), else `none`."""
+    rerank_chunks: int = 20
+    """The reranker sees the best so many, or as many as are wanted where that is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,13 @@ class AnswerSettings:
     """The same as that of the documents: vectors of another are not found."""
     llm: Part = Part("quote")
     retrieval: RetrievalSettings = RetrievalSettings()
+    strategy: Strategy = "fixed"
+    """Of a query that names none."""
+    adaptive: AdaptiveSettings = AdaptiveSettings()
+    no_answer: str = NO_ANSWER
+    """The sentence by which a model that is asked in words says that the documents do not say."""
+    price: Price | None = None
+    """Of the model, for `cost`; None: not known."""
     view: ViewSettings = ViewSettings()
     ready_timeout_ms: int = 60_000
     """How long a question waits for an index that is still catching up at the start."""
@@ -86,3 +102,7 @@ class AnswerSettings:
     """What the model said, kept by what it was asked (prompt, chunks, configuration), per task."""
     concurrency_max: int = 16
     pending_rows_max: int = 256
+
+    def __post_init__(self) -> None:
+        if not any(letter.isalnum() for letter in self.no_answer):
+            raise ValueError(f"no_answer must have a word, got {self.no_answer!r}")

@@ -2,18 +2,19 @@
 
 Mean pooling over the tokens, length one, as sentence-transformers does it. Texts are worked on sorted by length, so that
 short ones are not padded to a long one's length: 470 short texts a second a thread, 3 ms a question. At most `tokens_max`
-tokens of a text are read (256 is what this model was trained for).
+tokens of a text are read (256 is what this model was trained for). The same run gives the tokens' own vectors, for `maxsim`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..embedder import Role, Vectors, unit
 from ..errors import EmbeddingError
@@ -56,17 +57,35 @@ class Local:
     async def embed(self, texts: Sequence[str], role: Role) -> Vectors:
         return await asyncio.to_thread(self._embed, list(texts))
 
+    async def token_vectors(self, texts: Sequence[str], role: Role) -> list[Vectors]:
+        return await asyncio.to_thread(self._token_vectors, list(texts))
+
     async def close(self) -> None:
         self._model = None
 
     def _embed(self, texts: list[str]) -> Vectors:
         model = self._loaded()
         vectors = np.zeros((len(texts), model.dimensions), np.float32)
+        for rows in self._batches(texts):
+            tokens, mask, _ = model.tokens([texts[row] for row in rows])
+            weights = mask[:, :, None].astype(np.float32)
+            vectors[rows] = (tokens * weights).sum(1) / np.maximum(weights.sum(1), 1)
+        return unit(vectors)
+
+    def _token_vectors(self, texts: list[str]) -> list[Vectors]:
+        model = self._loaded()
+        found: list[Vectors] = [np.zeros((0, model.dimensions), np.float32)] * len(texts)
+        for rows in self._batches(texts):
+            tokens, _, words = model.tokens([texts[row] for row in rows])
+            for row, vectors, chosen in zip(rows, tokens, words, strict=True):
+                found[row] = unit(vectors[chosen])
+        return found
+
+    def _batches(self, texts: list[str]) -> Iterator[list[int]]:
+        """Rows of texts of like length."""
         by_length = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), self._batch_texts_max):
-            rows = by_length[start : start + self._batch_texts_max]
-            vectors[rows] = model.pooled([texts[row] for row in rows])
-        return unit(vectors)
+            yield by_length[start : start + self._batch_texts_max]
 
     def _loaded(self) -> _Model:
         with self._lock:
@@ -93,16 +112,18 @@ class _Model:
         self._inputs = {node.name for node in self._session.get_inputs()}
         self.dimensions = int(self._session.get_outputs()[0].shape[-1])
 
-    def pooled(self, texts: list[str]) -> Vectors:
-        """Mean over the tokens of each text."""
+    def tokens(self, texts: list[str]) -> tuple[Vectors, NDArray[np.int64], NDArray[np.bool_]]:
+        """A vector for each token (text, place, dimension), 1 where there is a token, and whether it is of the text's own."""
         encoded = self._tokenizer.encode_batch(texts)
         ids = np.zeros((len(texts), max(len(one.ids) for one in encoded)), np.int64)
         mask = np.zeros_like(ids)
+        words = np.zeros(ids.shape, np.bool_)
         for row, one in enumerate(encoded):
             ids[row, : len(one.ids)] = one.ids
             mask[row, : len(one.ids)] = 1
+            words[row, : len(one.ids)] = np.array(one.special_tokens_mask) == 0
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        tokens = self._session.run(None, {name: value for name, value in feeds.items() if name in self._inputs})[0]
-        weights = mask[:, :, None].astype(np.float32)
-        mean: Vectors = (tokens * weights).sum(1) / np.maximum(weights.sum(1), 1)
-        return mean
+        tokens: Vectors = self._session.run(
+            None, {name: value for name, value in feeds.items() if name in self._inputs}
+        )[0]
+        return tokens, mask, words

@@ -2,27 +2,28 @@
 
 The answer is asked for as JSON by a schema (`reply="json"`), where `null` says that the documents do not say; endpoints that
 know no schemas are asked in words (`reply="text"`). A model that answers a JSON request with plain text is understood too.
-Tried again, with growing pauses or as `Retry-After` says: 408, 425, 429, 5xx, no connection, no answer in time.
+Where the odds of a refusal are wanted, the answer is asked for in words, with the log-probabilities of its first token
+(`logprobs`). No endpoint agrees with another on how a word is forbidden: `forbid_with` names vLLM's way (`bad_words`) or that
+of llama.cpp's server (`logit_bias` by word).
+Tried again as `rag/http_json.py` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
 import orjson
 
 from ..document import Tokens
-from ..errors import ModelError, ModelRefusedError, ModelUnavailableError, PartError
-from ..http_retry import Attempts, retry_after_ms
+from ..errors import ModelError
+from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_retry import Attempts
 from ..llm import Completion
-from ..parts import extra
 from ..prompt import VERSION, Prompt, cited, is_no_answer
 
-_REPLY_BYTES_MAX: Final = 4 << 20
-_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+_ODDS_TOKENS: Final = 20
+"""Alternatives of the first token that are asked for: the most that OpenAI gives."""
 _SCHEMA: Final = {
     "type": "json_schema",
     "json_schema": {
@@ -54,113 +55,55 @@ class Openai:
         *,
         api_key_env: str = "OPENAI_API_KEY",
         reply: Literal["json", "text"] = "json",
+        forbid_with: Literal["", "bad_words", "logit_bias"] = "",
         temperature: float = 0.0,
         answer_tokens_max: int = 500,
         timeout_ms: int = 60_000,
         attempts_max: int = 4,
         pause_ms: int = 500,
         pause_ms_max: int = 20_000,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if not url.startswith(("http://", "https://")) or reply not in {"json", "text"}:
-            raise ValueError("url must begin with http:// or https://, and reply be json or text")
-        self._key = _key(api_key_env)
-        self._url = url.rstrip("/") + "/chat/completions"
+        if reply not in {"json", "text"} or forbid_with not in {"", "bad_words", "logit_bias"}:
+            raise ValueError("reply must be json or text, forbid_with bad_words, logit_bias or nothing")
+        attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
+        key = key_of("llm openai", api_key_env)
+        self._endpoint = JsonEndpoint(checked_url(url) + "/chat/completions", key, timeout_ms, attempts, sleep)
         self._model = model
         self._json = reply == "json"
+        self._forbid_with = forbid_with
         self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
-        self._timeout_s = timeout_ms / 1000
-        self._attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
-        self._sleep = sleep
-        self._client: Any = None
 
     def __repr__(self) -> str:
-        return f"Openai(url={self._url!r}, model={self._model!r})"
+        return f"Openai(url={self._endpoint.url!r}, model={self._model!r})"
 
     def fingerprint(self) -> str:
-        return f"openai/1 {self._url} {self._model} {self._json} {self._body} prompt {VERSION}"
+        return f"openai/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
+
+    @property
+    def can_forbid(self) -> bool:
+        return bool(self._forbid_with)
 
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
-        body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=self._json)}
+        as_json = self._json and not prompt.odds
+        body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=as_json)}
         body |= self._body
-        if self._json:
+        if as_json:
             body["response_format"] = _SCHEMA
-        reply = await self._reply(orjson.dumps(body))
-        return _completion(reply, len(prompt.passages), model or self._model)
+        if prompt.odds:
+            body |= {"logprobs": True, "top_logprobs": _ODDS_TOKENS}
+        if prompt.forbid_no and self._forbid_with:
+            word = prompt.no_answer.split()[0]
+            body[self._forbid_with] = [word] if self._forbid_with == "bad_words" else [[word, False]]
+        return _completion(await self._endpoint.post(body), prompt, model or self._model)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-    async def _reply(self, body: bytes) -> dict[str, Any]:
-        told = ""
-        for pause_ms in self._attempts.pauses_ms():
-            status, wait_ms, text = await self._post(body)
-            if status == 200:
-                return _json_of(text)
-            told = f"status {status}: {self._shown(text)}" if status else text.decode()
-            if status and status not in _RETRIED:
-                raise ModelRefusedError(f"{self._url} answers with {told}")
-            if pause_ms is None or (wait_ms or 0) > self._attempts.pause_ms_max:
-                break
-            await self._sleep((pause_ms if wait_ms is None else wait_ms) / 1000)
-        raise ModelUnavailableError(f"{self._url} gave no answer in {self._attempts.count} attempts at most ({told})")
-
-    async def _post(self, body: bytes) -> tuple[int, int | None, bytes]:
-        """Status (0: no answer), how long the endpoint asks to wait, and the body (or what went wrong)."""
-        httpx = extra("httpx2")
-        if self._client is None:
-            self._client = httpx.AsyncClient(timeout=self._timeout_s, follow_redirects=False)
-        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self._url, content=body, headers=headers) as response,
-            ):
-                text = await _limited(response)
-                return response.status_code, retry_after_ms(response.headers), text
-        except TimeoutError:
-            return 0, None, f"no answer within {self._timeout_s:g} s".encode()
-        except httpx.HTTPError as error:
-            return 0, None, f"{type(error).__name__}: {error}".encode()
-
-    def _shown(self, text: bytes) -> str:
-        """The start of a body, without the key in case it is sent back."""
-        shown = text[:300].decode("utf-8", "replace")
-        return shown.replace(self._key, "***") if self._key else shown
+        await self._endpoint.close()
 
 
-def _key(variable: str) -> str:
-    if not variable:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise PartError(f"llm openai: the environment variable {variable} is not set (api_key_env: '' for no key)")
-    return key
-
-
-async def _limited(response: Any) -> bytes:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > _REPLY_BYTES_MAX:
-            raise ModelError(f"the endpoint's reply has more than {_REPLY_BYTES_MAX} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _json_of(text: bytes) -> dict[str, Any]:
-    try:
-        reply = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ModelError(f"the endpoint's reply is not JSON ({error}): {text[:100]!r}") from None
+def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
     if not isinstance(reply, dict):
-        raise ModelError(f"the endpoint's reply is no object: {text[:100]!r}")
-    return reply
-
-
-def _completion(reply: dict[str, Any], passages: int, model: str) -> Completion:
+        raise ModelError(f"the endpoint's reply is no object: {str(reply)[:100]}")
     try:
         message = reply["choices"][0]["message"]
         content = message.get("content") or ""
@@ -170,14 +113,27 @@ def _completion(reply: dict[str, Any], passages: int, model: str) -> Completion:
     if not isinstance(content, str):
         raise ModelError(f"the endpoint's answer is no text: {str(content)[:200]}")
     named = reply.get("model")
-    text, numbers = (None, ()) if refused else _answer(content, passages)
-    return Completion(text, numbers, _tokens(reply), named if isinstance(named, str) and named else model)
+    text, numbers = (None, ()) if refused else _answer(content, prompt)
+    known = named if isinstance(named, str) and named else model
+    return Completion(text, numbers, _tokens(reply), known, _first_token(reply["choices"][0]))
 
 
-def _answer(content: str, passages: int) -> tuple[str | None, tuple[int, ...]]:
+def _first_token(choice: dict[str, Any]) -> dict[str, float]:
+    """Log-probabilities by token; none where the endpoint gives none, or gives them in a shape of its own."""
+    try:
+        listed = choice["logprobs"]["content"][0]["top_logprobs"]
+        return {str(one["token"]): float(one["logprob"]) for one in listed}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return {}
+
+
+def _answer(content: str, prompt: Prompt) -> tuple[str | None, tuple[int, ...]]:
     """The answer (None: there is none), from JSON or, where it is none, from the text itself."""
     answer, listed = _from_json(content)
-    if answer is None or is_no_answer(answer):
+    passages = len(prompt.passages)
+    if prompt.task == "order":
+        answer = answer or "ranked"
+    if answer is None or is_no_answer(answer, prompt.no_answer):
         return None, ()
     known = [number for number in listed if type(number) is int and 1 <= number <= passages]
     return answer, tuple(dict.fromkeys([*cited(answer, passages), *known]))

@@ -53,7 +53,9 @@ class Answer:
         return {
             "embedder": self.settings.embedder.name,
             "index": self.settings.view.index.name,
+            "reranker": reranker.name if (reranker := self.settings.retrieval.reranker) else "by the embedder",
             "llm": self.settings.llm.name,
+            "strategy": self.settings.strategy,
             "k": str(self.settings.retrieval.k),
         }
 
@@ -95,8 +97,8 @@ class AnswerRun(AsyncOperator):
         if not isinstance(outcome, Answered):
             failed = AnswerValue(query_id(key, value), "", error=f"{type(outcome).__name__}: {outcome}")
             outcome = Answered(failed)
-        if outcome.entry is not None:
-            self._cache.put(*outcome.entry)
+        for entry in outcome.entries:
+            self._cache.put(*entry)
         answer = outcome.answer
         self.context.count("questions_failed" if answer.error else "questions_answered", 1)
         output = RETRIEVALS if outcome.retrieval_only else ANSWERS

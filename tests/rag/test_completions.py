@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -63,15 +64,29 @@ def test_everything_an_answer_depends_on_is_in_the_key():
         (Model(), Prompt("Where was it made?", PROMPT.passages), None),
         (Model(), Prompt(PROMPT.question, (Passage(1, "lamp", "Made in Bonn."),)), None),
         (Model(), Prompt(PROMPT.question, (Passage(1, "clock", "Made in Jena."),)), None),
+        (Model(), Prompt(PROMPT.question, (Passage(1, "lamp", "Made in Jena.", "c1"),)), None),
+        (Model(), Prompt(PROMPT.question, (Passage(1, "lamp", "Made in Jena.", version=2),)), None),
+        (Model(), replace(PROMPT, task="order"), None),
+        (Model(), replace(PROMPT, no_answer="Unknown"), None),
+        (Model(), replace(PROMPT, odds=True), None),
+        (Model(), replace(PROMPT, forbid_no=True), None),
         (Model(), PROMPT, "large"),
+        (Model(), PROMPT, None, "reranked"),
     ]
     keys = {completion_key(*other) for other in others} | {completion_key(Model(), PROMPT, None)}
     assert len(keys) == len(others) + 1
 
 
+@pytest.mark.parametrize(
+    "question", ["where is  it made", "Where is it made ?", "WHERE IS IT MADE?!", "Where is it made?\n"]
+)
+def test_the_same_question_written_otherwise_has_the_same_key(question: str):
+    assert completion_key(Model(), PROMPT, None) == completion_key(Model(), replace(PROMPT, question=question), None)
+
+
 @pytest.mark.parametrize("text", ["Jena [1]", None, ""])
 def test_a_completion_comes_back_as_it_was_put(text: str | None):
-    completion = Completion(text, (2, 1), Tokens(3, 4), "m")
+    completion = Completion(text, (2, 1), Tokens(3, 4), "m", {"No": -0.5})
     assert completion_of(completion_bytes(completion)) == completion
 
 

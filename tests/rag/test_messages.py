@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.rag.document import Answer, Chunk, Document, Hit, Tokens, chunk_ids
+from millstream.rag.document import Answer, Asked, Chunk, Document, Hit, Tokens, chunk_ids
 from millstream.rag.errors import MessageError
 from millstream.rag.messages import (
     Query,
@@ -76,7 +76,7 @@ def test_a_document_comes_back_as_written(uri: str, content: bytes, metadata: di
         (b'{"question": "x", "k": 0}', "int from 1 to 100, got 0 - at $.k"),
         (b'{"question": "x", "k": 1.5}', "int from 1 to 100"),
         (b'{"question": "x", "filter": {}}', "expected string, got {} - at $.filter"),
-        (b'{"question": "x", "strategy": "best"}', "one of fixed, retrieve, got 'best'"),
+        (b'{"question": "x", "strategy": "best"}', "one of fixed, adaptive, retrieve, got 'best'"),
         (b'{"question": "x", "mode": "standing"}', "standing questions"),
         (b'{"question": "x", "fresh_after": {"a": 1}}', "offsets by partition"),
         (b'{"question": "x", "fresh_after": {"0": -1}}', "offsets by partition"),
@@ -103,7 +103,7 @@ def test_an_answer_to_a_broken_query_still_finds_its_asker(key: bytes | None, va
 
 def test_an_answer_has_the_published_shape() -> None:
     hit = Hit(Chunk(ID, "a.md", "text", {"lang": "en"}, 4, place={"page": 2, "lang": "of the place"}), 0.25)
-    answer = Answer("q", "Who?", "Ada [1].", False, (hit,), 1, 3, Tokens(10, 2), None, "quote", {1: 7, 0: 2}, 12)
+    answer = Answer("q", "Who?", "Ada [1].", False, (hit,), (Asked(3, Tokens(10, 2), False),), 3, Tokens(10, 2), None, "quote", {1: 7, 0: 2}, 12)
     assert json.loads(write_answer(answer)) == {
         "id": "q",
         "question": "Who?",
@@ -120,6 +120,7 @@ def test_an_answer_has_the_published_shape() -> None:
             }
         ],
         "strategy": {"rounds": 1, "documents_used": 3},
+        "rounds": [{"documents": 3, "tokens": {"prompt": 10, "completion": 2}, "refused": False}],
         "tokens": {"prompt": 10, "completion": 2},
         "cost": None,
         "model": "quote",

@@ -1,0 +1,131 @@
+"""One question over one index: look up, rerank, ask the model, as often as the strategy says. What waits, without topics or views.
+
+    question -> vector -> retrieve (s1) -> rerank (s2) -> [ next_step -> prompt -> model ]* -> answer
+
+Decisions are in `retrieve.py` and `adaptive.py`. A worker answers with it (`answer_work.py`), and `millstream evaluate` measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .adaptive import AdaptiveSettings, Ask, Round, log_odds, next_step
+from .call_cache import CallCache
+from .completions import Completions
+from .document import Answer, Asked, Hit, Tokens
+from .embedder import Embedder
+from .filter import Filter
+from .llm import LLM, Completion
+from .messages import Query, Strategy
+from .parts import part_named
+from .prompt import Prompt
+from .reranker import Candidates, Ranked, Reranker, made_reranker
+from .retrieve import Retriever, Wanted
+from .settings import AnswerSettings
+
+Entries = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer, and what the cache of calls is to keep."""
+
+    answer: Answer
+    entries: Entries = ()
+
+
+class Asking:
+    """The parts that answer, made from settings. Raises PartError for parts that cannot be."""
+
+    def __init__(self, settings: AnswerSettings, embedder: Embedder | None = None) -> None:
+        self.settings = settings
+        self.embedder: Embedder = embedder or part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
+        self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
+        self.completions = Completions(self.llm, self.reranker.fingerprint())
+
+    async def close(self) -> None:
+        await self.reranker.close()
+        await self.llm.close()
+        await self.embedder.close()
+
+    def strategy(self, query: Query) -> Strategy:
+        return query.strategy or self.settings.strategy
+
+    async def found(self, query: Query, retriever: Retriever) -> Ranked:
+        """The hits that this query may be answered from, best first. Raises FilterError, EmbeddingError, ModelError."""
+        wanted_filter = None if query.filter is None else Filter(query.filter)
+        vector = (await self.embedder.embed([query.question], "query"))[0]
+        wanted, rerank = self._wanted(query), self.settings.retrieval.rerank_chunks
+        look_up = Wanted(query.question, vector, max(wanted, rerank), wanted_filter, query.tenant)
+        hits = retriever.retrieve(look_up)
+        ranked = await self.reranker.rerank(Candidates(query.question, tuple(hits), retriever.sigma()))
+        return replace(ranked, hits=ranked.hits[:wanted])
+
+    def _wanted(self, query: Query) -> int:
+        """At least two under `adaptive`: how far the second is behind says something of the first."""
+        if self.strategy(query) == "adaptive":
+            return max(2, query.k or self.settings.adaptive.documents_max)
+        return query.k or self.settings.retrieval.k
+
+    def _rule(self, query: Query) -> AdaptiveSettings:
+        adaptive = self.settings.adaptive
+        if self.strategy(query) == "fixed":
+            return adaptive.fixed(query.k or self.settings.retrieval.k)
+        return adaptive.up_to(query.k or adaptive.documents_max)
+
+    async def told(self, query: Query, ranked: Ranked, blank: Answer, cache: CallCache) -> Told:
+        """`blank` with what came of it. Raises ModelError."""
+        hits, rule = ranked.hits, self._rule(query)
+        if self.strategy(query) == "retrieve":
+            shown = replace(blank, sources=tuple(hits), no_answer=not hits, documents_used=len(hits))
+            return Told(self._paid(shown, ranked.tokens))
+        scores = [hit.score for hit in hits]
+        rounds: list[Round] = []
+        entries: list[tuple[bytes, bytes]] = []
+        completion = Completion(None)
+        while isinstance(step := next_step(rule, scores, rounds), Ask):
+            prompt = self._prompt(query, hits[: step.documents], step, odds=rule.posterior)
+            paid = await self.completions.complete(prompt, query.model, cache)
+            completion = paid.completion
+            rounds.append(self._round(step, completion))
+            entries += [] if paid.entry is None else [paid.entry]
+        answer = _with_rounds(blank, completion, hits, rounds, refused=step.refused)
+        answer = answer if query.return_sources else replace(answer, sources=())
+        return Told(self._paid(answer, ranked.tokens), tuple(entries))
+
+    def _prompt(self, query: Query, hits: Sequence[Hit], step: Ask, *, odds: bool) -> Prompt:
+        prompt = Prompt.of(query.question, hits, no_answer=self.settings.no_answer)
+        return replace(prompt, odds=odds, forbid_no=step.forbid_no)
+
+    def _round(self, step: Ask, completion: Completion) -> Round:
+        return Round(
+            step.documents,
+            completion.text is None,
+            step.forbid_no,
+            log_odds(completion.first_token, self.settings.no_answer),
+            bool(getattr(self.llm, "can_forbid", False)),
+            completion.tokens,
+        )
+
+    def _paid(self, answer: Answer, reranking: Tokens) -> Answer:
+        tokens = sum((one.tokens for one in answer.asked), reranking)
+        price = self.settings.price
+        return replace(answer, tokens=tokens, cost=None if price is None else price.of(tokens))
+
+
+def _with_rounds(
+    blank: Answer, completion: Completion, hits: Sequence[Hit], rounds: Sequence[Round], *, refused: bool
+) -> Answer:
+    """Sources: every chunk the model was shown last, since [2] in the answer is the second of them."""
+    shown = rounds[-1].documents if rounds else 0
+    return replace(
+        blank,
+        answer=None if refused else completion.text,
+        no_answer=refused,
+        sources=tuple(hits[:shown]),
+        documents_used=shown,
+        asked=tuple(Asked(one.documents, one.tokens, one.refused) for one in rounds),
+        model=completion.model,
+    )

@@ -1,0 +1,115 @@
+"""One HTTP endpoint that takes JSON and gives JSON: a language model's, a reranker's. Tried again where that may help.
+
+Tried again, with growing pauses or as `Retry-After` says: 408, 425, 429, 5xx, no connection, no answer in time. The key travels as
+a bearer and is shown nowhere. What an endpoint says is limited in bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+
+from .errors import ModelError, ModelRefusedError, ModelUnavailableError, PartError
+from .http_retry import Attempts, retry_after_ms
+from .parts import extra
+
+_REPLY_BYTES_MAX: Final = 4 << 20
+_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class JsonEndpoint:
+    """`url`: the whole of it. `key`: "" where none is needed."""
+
+    def __init__(self, url: str, key: str, timeout_ms: int, attempts: Attempts, sleep: Sleep = asyncio.sleep) -> None:
+        self.url = url
+        self._key = key
+        self._timeout_s = timeout_ms / 1000
+        self._attempts = attempts
+        self._sleep = sleep
+        self._client: Any = None
+
+    def __repr__(self) -> str:
+        return f"JsonEndpoint({self.url!r})"
+
+    async def post(self, body: dict[str, Any]) -> Any:
+        """The reply to this body. Raises ModelUnavailableError, ModelRefusedError, ModelError."""
+        sent, told = orjson.dumps(body), ""
+        for pause_ms in self._attempts.pauses_ms():
+            status, wait_ms, text = await self._post(sent)
+            if status == 200:
+                return _json_of(text)
+            told = f"status {status}: {self._shown(text)}" if status else text.decode()
+            if status and status not in _RETRIED:
+                raise ModelRefusedError(f"{self.url} answers with {told}")
+            if pause_ms is None or (wait_ms or 0) > self._attempts.pause_ms_max:
+                break
+            await self._sleep((pause_ms if wait_ms is None else wait_ms) / 1000)
+        raise ModelUnavailableError(f"{self.url} gave no answer in {self._attempts.count} attempts at most ({told})")
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _post(self, body: bytes) -> tuple[int, int | None, bytes]:
+        """Status (0: no answer), how long the endpoint asks to wait, and the body (or what went wrong)."""
+        httpx = extra("httpx2")
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=self._timeout_s, follow_redirects=False)
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._client.stream("POST", self.url, content=body, headers=headers) as response,
+            ):
+                text = await _limited(response)
+                return response.status_code, retry_after_ms(response.headers), text
+        except TimeoutError:
+            return 0, None, f"no answer within {self._timeout_s:g} s".encode()
+        except httpx.HTTPError as error:
+            return 0, None, f"{type(error).__name__}: {error}".encode()
+
+    def _shown(self, text: bytes) -> str:
+        """The start of a body, without the key in case it is sent back."""
+        shown = text[:300].decode("utf-8", "replace")
+        return shown.replace(self._key, "***") if self._key else shown
+
+
+def key_of(part: str, variable: str) -> str:
+    """The key in an environment variable; "" where no variable is named. Raises PartError where it is not set."""
+    if not variable:
+        return ""
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise PartError(f"{part}: the environment variable {variable} is not set (api_key_env: '' for no key)")
+    return key
+
+
+def checked_url(url: str) -> str:
+    """Without a slash at its end. Raises ValueError."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("url must begin with http:// or https://")
+    return url.rstrip("/")
+
+
+async def _limited(response: Any) -> bytes:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > _REPLY_BYTES_MAX:
+            raise ModelError(f"the endpoint's reply has more than {_REPLY_BYTES_MAX} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _json_of(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"the endpoint's reply is not JSON ({error}): {text[:100]!r}") from None
