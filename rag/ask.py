@@ -61,7 +61,8 @@ class Asking:
         look_up = Wanted(query.question, vector, max(wanted, rerank), wanted_filter, query.tenant)
         hits = retriever.retrieve(look_up)
         ranked = await self.reranker.rerank(Candidates(query.question, tuple(hits), retriever.sigma()))
-        return replace(ranked, hits=ranked.hits[:wanted])
+        hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)
+        return replace(ranked, hits=hits[:wanted])
 
     def _wanted(self, query: Query) -> int:
         """At least two under `adaptive`: how far the second is behind says something of the first."""
@@ -113,6 +114,11 @@ class Asking:
         tokens = sum((one.tokens for one in answer.asked), reranking)
         price = self.settings.price
         return replace(answer, tokens=tokens, cost=None if price is None else price.of(tokens))
+
+
+def distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Without those that would show the model what a better one shows: copies, and chunks of one parent."""
+    return list({hit.chunk.shown: hit for hit in reversed(hits)}.values())[::-1]
 
 
 def _with_rounds(

@@ -133,7 +133,7 @@ def _answer(content: str, prompt: Prompt) -> tuple[str | None, tuple[int, ...]]:
     passages = len(prompt.passages)
     if prompt.task == "order":
         answer = answer or "ranked"
-    if answer is None or is_no_answer(answer, prompt.no_answer):
+    elif answer is None or is_no_answer(answer, prompt.no_answer):
         return None, ()
     known = [number for number in listed if type(number) is int and 1 <= number <= passages]
     return answer, tuple(dict.fromkeys([*cited(answer, passages), *known]))

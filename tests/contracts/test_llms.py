@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from millstream.rag.errors import ModelError, ModelRefusedError, ModelUnavailabl
 from millstream.rag.llm import LLM, Completion
 from millstream.rag.llms.openai import Openai
 from millstream.rag.llms.quote import Quote
+from millstream.rag.llms.scripted import Scripted
 from millstream.rag.prompt import Prompt
 from tests.rag.http_server import Reply, serving
 
@@ -48,10 +50,13 @@ async def ask(*replies: Reply, question: Prompt = LAMP, model: str | None = None
 
 async def complete(kind: str, question: Prompt, content: str) -> Completion:
     """What the kind of model says; an endpoint is told to say `content`."""
-    return await Quote().complete(question) if kind == "quote" else await ask(said(content), question=question)
+    if kind == "openai":
+        return await ask(said(content), question=question)
+    llm: LLM = Quote() if kind == "quote" else Scripted({LAMP.question: "Ada"})
+    return await llm.complete(question)
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai"])
+@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
 async def test_an_answer_has_text_and_citations(kind: str) -> None:
     done = await complete(kind, LAMP, '{"answer": "Ada [2].", "sources": [2]}')
     assert "Ada" in (done.text or "")
@@ -59,19 +64,21 @@ async def test_an_answer_has_text_and_citations(kind: str) -> None:
     assert done.model
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai"])
+@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
 async def test_no_answer_is_none(kind: str) -> None:
     done = await complete(kind, prompt("Who wrote Hamlet?", "Trains leave at noon."), '{"answer": null, "sources": []}')
     assert (done.text, done.cited) == (None, ())
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai"])
+@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
 async def test_no_passages_give_no_answer(kind: str) -> None:
     assert (await complete(kind, prompt("Who?"), '{"answer": null, "sources": []}')).text is None
 
 
 @pytest.mark.parametrize(
-    "llm", [Quote(), Openai("http://127.0.0.1:1/v1", "m", api_key_env="")], ids=["quote", "openai"]
+    "llm",
+    [Quote(), Openai("http://127.0.0.1:1/v1", "m", api_key_env=""), Scripted({"a": "b"})],
+    ids=["quote", "openai", "scripted"],
 )
 async def test_a_fingerprint_is_stable(llm: LLM) -> None:
     assert llm.fingerprint() == llm.fingerprint() != ""
@@ -147,6 +154,63 @@ async def test_what_is_sent(reply: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert (
         user.index('<document number="1" uri="0.md">') < user.index("made by Ada") < user.index("Who makes the lamp?")
     )
+
+
+ODDS = {"content": [{"token": "No", "logprob": -0.5, "top_logprobs": [{"token": "No", "logprob": -0.5}]}]}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "first_token"),
+    [
+        (ODDS, {"No": -0.5}),
+        (None, {}),
+        ({"content": []}, {}),
+        ({"content": [{"token": "No"}]}, {}),
+        ({"content": [{"top_logprobs": [{"token": "No", "logprob": "x"}]}]}, {}),
+        ([1], {}),
+    ],
+)
+async def test_the_odds_of_the_first_token_are_asked_for_in_words(logprobs: Any, first_token: dict) -> None:
+    """JSON begins with a brace whatever comes."""
+    reply = Reply(body={"choices": [{"message": {"content": "No information"}, "logprobs": logprobs}]})
+    async with serving(reply) as server:
+        llm = Openai(server.url, "m", api_key_env="")
+        done = await llm.complete(replace(LAMP, odds=True))
+        await llm.close()
+    assert (done.text, done.first_token) == (None, first_token)
+    body = server.requests[0]["body"]
+    assert (body["logprobs"], body["top_logprobs"], "response_format" in body) == (True, 20, False)
+    assert 'say "No information"' in body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("way", "sent"),
+    [("", {}), ("bad_words", {"bad_words": ["No"]}), ("logit_bias", {"logit_bias": [["No", False]]})],
+)
+async def test_a_word_is_forbidden_as_the_endpoint_takes_it(way: Any, sent: dict) -> None:
+    async with serving(said("Ada")) as server:
+        llm = Openai(server.url, "m", api_key_env="", forbid_with=way)
+        assert llm.can_forbid == bool(way)
+        await llm.complete(replace(LAMP, odds=True, forbid_no=True))
+        await llm.close()
+    body = server.requests[0]["body"]
+    assert {name: body[name] for name in ("bad_words", "logit_bias") if name in body} == sent
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        ('{"answer": "ranked", "sources": [2, 1]}', (2, 1)),
+        ('{"answer": null, "sources": [2, 1]}', (2, 1)),
+        ('{"answer": "No information", "sources": [2]}', (2,)),
+        ("[2, 1]", (2, 1)),
+        ("[2] [1]", (2, 1)),
+        ("", ()),
+    ],
+)
+async def test_an_order_is_understood_too(content: str, numbers: tuple) -> None:
+    done = await ask(said(content), question=replace(LAMP, task="order"))
+    assert (done.text is not None, done.cited) == (True, numbers)
 
 
 @pytest.mark.parametrize(

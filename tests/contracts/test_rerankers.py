@@ -205,7 +205,8 @@ async def test_the_packaged_model_has_token_vectors() -> None:
 
 async def asked(shape: str, *replies: Reply, **options: Any) -> tuple[list[Hit], Server]:
     async with serving(*replies) as server:
-        reranker = Http(**({"url": server.url + "/rerank", "shape": shape, "sleep": Pauses()} | options))
+        chosen: dict[str, Any] = {"url": server.url + "/rerank", "shape": shape, "sleep": Pauses()}
+        reranker = Http(**(chosen | options))
         try:
             return (await reranker.rerank(candidates())).hits, server
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ async def test_what_is_in_the_cache_is_not_asked_and_costs_no_tokens():
 
 
 def test_everything_an_answer_depends_on_is_in_the_key():
-    others = [
+    others: list[Any] = [
         (Model("other"), PROMPT, None),
         (Model(), Prompt("Where was it made?", PROMPT.passages), None),
         (Model(), Prompt(PROMPT.question, (Passage(1, "lamp", "Made in Bonn."),)), None),

@@ -103,7 +103,8 @@ def test_an_answer_to_a_broken_query_still_finds_its_asker(key: bytes | None, va
 
 def test_an_answer_has_the_published_shape() -> None:
     hit = Hit(Chunk(ID, "a.md", "text", {"lang": "en"}, 4, place={"page": 2, "lang": "of the place"}), 0.25)
-    answer = Answer("q", "Who?", "Ada [1].", False, (hit,), (Asked(3, Tokens(10, 2), False),), 3, Tokens(10, 2), None, "quote", {1: 7, 0: 2}, 12)
+    asked = (Asked(3, Tokens(10, 2), False),)
+    answer = Answer("q", "Who?", "Ada [1].", False, (hit,), asked, 3, Tokens(10, 2), None, "quote", {1: 7, 0: 2}, 12)
     assert json.loads(write_answer(answer)) == {
         "id": "q",
         "question": "Who?",
