@@ -263,6 +263,11 @@ def _joined(frames: list[pl.DataFrame], empty: pl.DataFrame, key: Sequence[str])
 
 
 def _without_taken_back(frame: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Numbered first: within `over` a range would begin anew in every group."""
     gone = pl.col(DELETED).fill_null(value=False)
-    last = pl.when(gone).then(pl.int_range(pl.len())).max().over(list(key))
-    return frame.filter(~gone & ((pl.int_range(pl.len()) > last) | last.is_null()))
+    last = pl.when(gone).then(pl.col(_NUMBER)).max().over(list(key))
+    numbered = frame.with_row_index(_NUMBER)
+    return numbered.filter(~gone & ((pl.col(_NUMBER) > last) | last.is_null())).drop(_NUMBER)
+
+
+_NUMBER = "__number"

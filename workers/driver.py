@@ -234,6 +234,7 @@ class Driver:
         inputs = [(partition, item) for partition, item in task.inputs.items() if not task.waits(partition)]
         fetches = [self._fetch(partition, item.position) for partition, item in inputs]
         waiting = sorted((fetch for fetch in fetches if len(fetch)), key=lambda fetch: int(fetch.timestamps[0]))
+        task.arrived(waiting)
         for fetch in waiting or fetches:
             task.process(fetch, self.now_ms)
         called = make_calls(task)

@@ -50,6 +50,11 @@ class Input:
         """Offsets not read yet, as far as known."""
         return max(self.end - self.position, 0)
 
+    def arrived(self, fetch: Fetch) -> None:
+        """There is something to be read of it, so it is awake, whichever input is read first."""
+        if len(fetch) or not fetch.caught_up:
+            self.time.idle = False
+
     def follows_clock_to(self, now_ms: int) -> int | None:
         """How far the clock may take a quiet input's time; None where it is not quiet. Writers of a repartition follow it
         themselves, and tell how far."""

@@ -190,6 +190,7 @@ class ShardRuntime:
 
     def _work(self, fetches: Sequence[Fetch], outcomes: Sequence[tuple[Task, Waiting, object]], now_ms: int) -> None:
         for task in self.tasks.values():
+            task.arrived(fetches)
             task.pieces.go_on()
         for task, waiting, outcome in outcomes:
             task.finished(waiting, outcome)

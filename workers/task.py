@@ -129,6 +129,12 @@ class Task:
 
     # -- work
 
+    def arrived(self, fetches: Iterable[Fetch]) -> None:
+        """What will be processed next, of any tasks' inputs."""
+        for fetch in fetches:
+            if fetch.partition in self.inputs:
+                self.inputs[fetch.partition].arrived(fetch)
+
     def process(self, fetch: Fetch, now_ms: int) -> None:
         """Records of one of the task's inputs. What comes of them may not be all there yet: `pieces.under_way`."""
         self.pieces.do(self._process(fetch, now_ms))

@@ -140,6 +140,33 @@ def test_a_writer_that_wakes_holds_partitions_too_that_got_no_row_of_it() -> Non
     assert (far, 150, 1) in counts(driver, "g")
 
 
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_of_two_inputs_that_wake_together_none_is_late_by_the_order_of_reading(order: list[int]) -> None:
+    """One record upstream wakes both; what of them is read first does not decide whether rows of the other are late."""
+    driver = _woken(order)
+    assert counts(driver, "g") == [("b", 0, 2), ("b", 50, 2), ("b", 90, 2)]
+
+
+def test_negative_control_awake_only_when_read_rows_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module.Task, "arrived", lambda self, fetches: None)
+    assert sum(n for order in ([0, 1], [1, 0]) for _, _, n in counts(_woken(order), "g")) < 12
+
+
+def _woken(order: list[int]) -> Driver:
+    """A topic repartitioned twice, which are two inputs of a task; both slept."""
+    app = App("rules")
+    rows = app.stream(source(app, idle_after="1s"))
+    streams = [rows.select(*SCHEMA), rows.with_columns(x=pl.col("x") + 1)]
+    by_g = [streams[number].partitioned(("g",)) for number in order]
+    counted(by_g[0].merge(by_g[1]), by="g")
+    driver = Driver(app)
+    driver.send("in", [row(1)])
+    settled(driver, 2_000)
+    driver.send("in", [row(50), row(90)])
+    driver.end()
+    return driver
+
+
 def test_times_in_the_topic_say_nothing_of_the_watermark() -> None:
     driver = Driver(counts_app(by="g", partitions=2))
     driver.send("in", [row(1_000)], partition=0)
