@@ -1,4 +1,4 @@
-"""Every example of the guide and the reference is run, in the order of its page, in a folder of its own."""
+"""Every example of the guide, the reference and the page on time is run, in the order of its page, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millstream.ops.settings import RunSettings
 from tests.docs.pages import Block, blocks_of, needs_broker
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("reference/*.md")])
+PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("reference/*.md"), DOCS / "time.md"])
 LANGUAGES = {"python", "yaml", "toml", "console", "text", "json"}
 
 
