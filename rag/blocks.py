@@ -42,12 +42,19 @@ class Blocks:
             self.mark("heading", self._path.enter(level, plain))
             self.add(f"{'#' * min(level, 6)} {plain}")
 
+    def leave(self) -> None:
+        """What follows stands under no heading."""
+        self._path = HeadingPath()
+        self.mark("heading", None)
+
     def adopt(self, parsed: Parsed) -> None:
         """The text and the marks of a document within this one."""
-        if parsed.text:
-            start = self.chars + (2 if self._parts else 0)
-            self._marks += [Mark(start + mark.start, mark.key, mark.value) for mark in parsed.marks]
-            self._put(f"\n\n{parsed.text}" if self._parts else parsed.text)
+        if not parsed.text:
+            return
+        start = self.chars + (2 if self._parts else 0)
+        self._marks += [Mark(start + mark.start, mark.key, mark.value) for mark in parsed.marks]
+        self._put(f"\n\n{parsed.text}" if self._parts else parsed.text)
+        self._marks += [Mark(self.chars, key, None) for key in dict.fromkeys(mark.key for mark in parsed.marks)]
 
     def parsed(self, metadata: Mapping[str, Any]) -> Parsed:
         return Parsed("".join(self._parts), metadata, tuple(self._marks))

@@ -25,6 +25,7 @@ from .parser import parser_for
 from .parts import part_named
 from .refs import load_ref
 from .settings import IngestSettings
+from .sniff import chosen_parser
 from .updates import vector_bytes, write_update
 
 
@@ -62,10 +63,14 @@ class IngestParts:
         await self.pool.close()
         await self.embedder.close()
 
-    def parser(self, document: Document) -> Part:
-        """Raises ParseError where the document is of no known kind."""
+    def parser(self, document: Document, content: bytes) -> Part:
+        """Raises ParseError where the document is of no known kind, or of one that is not read."""
         kind = document.content_type.partition(";")[0].strip().lower()
-        return self.settings.parsers.get(kind) or Part(parser_for(document.content_type, document.uri))
+        if chosen := self.settings.parsers.get(kind):
+            return chosen
+        if document.text is not None:
+            return Part(parser_for(document.content_type, document.uri))
+        return Part(chosen_parser(content, document.content_type, document.uri))
 
     def parser_print(self, parser: Part) -> str:
         key = repr((parser.name, sorted(parser.options.items())))
@@ -85,7 +90,7 @@ async def prepare(
         return Prepared(known, None, None, _removals(name, held.chunks if held else ()))
     document = replace(read_document(key, value), uri=name)
     content = await _content(document, parts)
-    parser = parts.parser(document)
+    parser = parts.parser(document, content)
     content_hash = digest(content, document.content_type, parts.parser_print(parser), parts.splitter_print)
     model = parts.model
     shape = digest(_canonical(document.metadata), model, parts.settings.vector_type)

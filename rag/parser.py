@@ -23,6 +23,17 @@ class Limits:
     pages_max: int = 2_000
     text_chars_max: int = 10_000_000
     chunks_max: int = 20_000
+    archive_bytes_max: int = 200 << 20
+    """Of everything in an office file (a zip archive), unpacked."""
+    archive_members_max: int = 10_000
+    cell_chars_max: int = 100_000
+    """Of one cell of a table; an unclosed quote in CSV makes the rest of the file one cell."""
+    depth_max: int = 200
+    """Of nested JSON values and XML elements."""
+    attachments_max: int = 100
+    """Of one e-mail, and of its multipart bodies."""
+    attachments_depth_max: int = 3
+    """An e-mail in an e-mail in an e-mail, each as an attachment."""
 
     def check_bytes(self, content: bytes) -> None:
         if len(content) > self.content_bytes_max:
@@ -38,9 +49,18 @@ class Limits:
         if chunks > self.chunks_max:
             raise ParseLimitError(f"the document has {chunks} chunks, at most {self.chunks_max} (chunks_max)")
 
-    def check_pages(self, pages: int) -> None:
+    def check_cell(self, text: str) -> str:
+        if len(text) > self.cell_chars_max:
+            raise ParseLimitError(f"a cell has more than {self.cell_chars_max} characters (cell_chars_max)")
+        return text
+
+    def check_depth(self, depth: int, what: str) -> None:
+        if depth > self.depth_max:
+            raise ParseLimitError(f"{what} are nested deeper than {self.depth_max} (depth_max)")
+
+    def check_pages(self, pages: int, what: str = "pages") -> None:
         if pages > self.pages_max:
-            raise ParseLimitError(f"the document has {pages} pages, at most {self.pages_max} (pages_max)")
+            raise ParseLimitError(f"the document has {pages} {what}, at most {self.pages_max} (pages_max)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +85,27 @@ class Parser(Protocol):
     def parse(self, content: bytes, content_type: str, limits: Limits) -> Parsed: ...
 
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+
 _BY_TYPE: Final[Mapping[str, str]] = {
     "text/markdown": "markdown",
     "text/x-markdown": "markdown",
     "text/html": "html",
     "application/xhtml+xml": "html",
     "application/pdf": "pdf",
-    "application/json": "text",
+    f"{_OFFICE}wordprocessingml.document": "docx",
+    "application/vnd.ms-word.document.macroenabled.12": "docx",
+    f"{_OFFICE}presentationml.presentation": "pptx",
+    "application/vnd.ms-powerpoint.presentation.macroenabled.12": "pptx",
+    f"{_OFFICE}presentationml.slideshow": "pptx",
+    f"{_OFFICE}spreadsheetml.sheet": "xlsx",
+    "application/vnd.ms-excel.sheet.macroenabled.12": "xlsx",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
+    "application/json": "json",
+    "application/jsonl": "json",
+    "application/x-ndjson": "json",
+    "message/rfc822": "email",
     "application/xml": "text",
     "application/x-yaml": "text",
 }
@@ -82,6 +116,19 @@ _BY_ENDING: Final[Mapping[str, str]] = {
     "htm": "html",
     "xhtml": "html",
     "pdf": "pdf",
+    "docx": "docx",
+    "docm": "docx",
+    "pptx": "pptx",
+    "pptm": "pptx",
+    "ppsx": "pptx",
+    "xlsx": "xlsx",
+    "xlsm": "xlsx",
+    "csv": "csv",
+    "tsv": "csv",
+    "json": "json",
+    "jsonl": "json",
+    "ndjson": "json",
+    "eml": "email",
     "txt": "text",
     "text": "text",
     "rst": "text",

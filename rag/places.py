@@ -1,7 +1,7 @@
 """Where in its document a chunk stands, in the words of its format: page, slide, sheet and row, heading. For citations. Pure.
 
 A parser notes, as it writes the text, from which character on something holds (`Mark`); a chunk takes what holds where it
-begins, and what holds at its end as `page_end`, `row_end`, ... where that is another.
+begins, and what holds last in it as `page_end`, `row_end`, ... where that is another.
 """
 
 from __future__ import annotations
@@ -35,18 +35,21 @@ def places(marks: Sequence[Mark], pieces: Sequence[Piece]) -> list[Place]:
         while position < len(marks) and marks[position].start <= piece.start:
             _apply(held, marks[position])
             position += 1
-        found.append(held | _ends(held, marks, position, piece.stop))
+        found.append(_with_ends(held, marks, position, piece.stop))
     return found
 
 
-def _ends(begun: Place, marks: Sequence[Mark], position: int, stop: int) -> Place:
-    ended = {key: begun.get(key) for key in RANGES}
+def _with_ends(begun: Place, marks: Sequence[Mark], position: int, stop: int) -> Place:
+    """What is not known where the chunk begins (a row, at the name of its sheet) is what it is first."""
+    first = dict(begun)
+    ended: Place = {}
     while position < len(marks) and marks[position].start < stop:
-        mark = marks[position]
-        if mark.key in ended:
-            ended[mark.key] = mark.value
+        _, key, value = marks[position]
+        if key in RANGES and value is not None:
+            first.setdefault(key, value)
+            ended[key] = value
         position += 1
-    return {f"{key}_end": value for key, value in ended.items() if value is not None and value != begun.get(key)}
+    return first | {f"{key}_end": value for key, value in ended.items() if value != first[key]}
 
 
 def _apply(held: Place, mark: Mark) -> None:

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from millstream.rag.errors import ParseError, ParseLimitError
 from millstream.rag.parser import Limits, Parser, parser_for
 from millstream.rag.parts import part_named, part_names
+from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
 
 GOOD = {
+    "csv": b"Hello there.\n",
+    "docx": docx("Hello there."),
+    "email": email("Hello there."),
+    "json": b'{"greeting": "Hello there."}',
+    "pptx": pptx(("", "Hello there.")),
     "text": b"Hello there.",
+    "xlsx": xlsx(Greetings=[["Hello there."]]),
     "markdown": b"# Hello there.",
     "html": b"<h1>Hello there.</h1>",
     "pdf": pdf("Hello there."),
@@ -122,6 +129,10 @@ def test_a_page_s_title_is_metadata() -> None:
 def test_pdf_pages_are_paragraphs() -> None:
     parsed = part_named("parser", "pdf").parse(pdf("One.", "Two.", title="T"), "", Limits())
     assert (parsed.text, parsed.metadata) == ("One.\n\nTwo.", {"pages": 2, "title": "T"})
+    assert [(parsed.text[mark.start :].strip()[:3], mark.key, mark.value) for mark in parsed.marks] == [
+        ("One", "page", 1),
+        ("Two", "page", 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +161,9 @@ def test_too_many_pages_are_refused() -> None:
         ("text/plain", "a.md", "markdown"),
         ("text/html; charset=utf-8", "a", "html"),
         ("application/octet-stream", "x.PDF", "pdf"),
-        ("text/csv", "x.csv", "text"),
+        ("text/csv", "x.csv", "csv"),
+        ("text/plain", "x.jsonl", "json"),
+        ("message/rfc822", "x", "email"),
         ("application/x-own", "x", "markdown"),
     ],
 )

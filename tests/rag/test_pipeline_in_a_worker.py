@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 
-import orjson
-import pyarrow as pa
 import pytest
 
 from millstream.rag.document import Document
@@ -15,40 +12,12 @@ from millstream.rag.messages import Query, write_document, write_query
 from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import TOPICS, DocumentTopics, bind_answers, document_pipeline
 from millstream.state.stores.memory import MemoryDatabase
-from millstream.topics.batch import Partition, Records
 from millstream.topics.memory import MemoryBroker
-from millstream.topics.partitioner import murmur2
 from millstream.workers.app import App
 from millstream.workers.worker import Worker
+from tests.rag.topics import PARTITIONS, ends, following, write
 
 NAMES = DocumentTopics.of("shop")
-PARTITIONS = 2
-
-
-async def write(broker: MemoryBroker, topic: str, records: Mapping[str, bytes | None]) -> None:
-    producer = broker.producer()
-    await producer.start()
-    for key, value in records.items():
-        one = Records(pa.array([key.encode()], pa.large_binary()), pa.array([value], pa.large_binary()))
-        partition = (murmur2(key.encode()) & 0x7FFFFFFF) % PARTITIONS
-        await (await producer.send(Partition(topic, partition), one))
-    await producer.stop()
-
-
-async def following(broker: MemoryBroker, topic: str, key: str, version: str | None = None) -> dict:
-    """The committed record of this key (and, of a status, of this version)."""
-    reader = broker.reader()
-    await reader.start()
-    reader.assign({Partition(topic, index): 0 for index in range(PARTITIONS)})
-    try:
-        while True:
-            for fetch in await reader.poll(timeout_ms=1_000, records_max=100):
-                for found, value in zip(fetch.keys, fetch.values, strict=True):
-                    body = orjson.loads(value) if found == key.encode() and value else None
-                    if body is not None and version in {None, body.get("version")}:
-                        return body  # type: ignore[no-any-return]
-    finally:
-        await reader.stop()
 
 
 def put(uri: str, text: str, version: str) -> dict[str, bytes | None]:
@@ -65,8 +34,8 @@ async def test_documents_become_answers_and_edits_change_them(guarantee: str) ->
     worker = Worker(app, broker)
 
     async def ask(number: int, question: str) -> dict:
-        ends = {partition: offset - 1 for partition, offset in (await _ends(broker)).items() if offset}
-        await write(broker, NAMES.queries, {f"q{number}": write_query(Query("", question, fresh_after=ends))})
+        passed = {at: end - 1 for at, end in (await ends(broker, NAMES.index_updates)).items() if end}
+        await write(broker, NAMES.queries, {f"q{number}": write_query(Query("", question, fresh_after=passed))})
         return await following(broker, NAMES.answers, f"q{number}")
 
     async with asyncio.timeout(100), asyncio.TaskGroup() as group:
@@ -88,11 +57,3 @@ async def test_documents_become_answers_and_edits_change_them(guarantee: str) ->
         worker.stop()
     await pipeline.ingest.parts.closed()
     await pipeline.answer.parts.closed()
-
-
-async def _ends(broker: MemoryBroker) -> dict[int, int]:
-    reader = broker.reader()
-    await reader.start()
-    ends = await reader.end_offsets([Partition(NAMES.index_updates, index) for index in range(PARTITIONS)])
-    await reader.stop()
-    return {partition.index: offset for partition, offset in ends.items()}
