@@ -1,14 +1,15 @@
 """One HTTP endpoint that takes JSON and gives JSON: a language model's, a reranker's. Tried again where that may help.
 
 Tried again, with growing pauses or as `Retry-After` says: 408, 425, 429, 5xx, no connection, no answer in time. The key travels as
-a bearer and is shown nowhere. What an endpoint says is limited in bytes.
+a bearer (or in a header of its own) and is shown nowhere. What an endpoint says is limited in bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -24,11 +25,24 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class JsonEndpoint:
-    """`url`: the whole of it. `key`: "" where none is needed."""
+    """`url`: the whole of it. `key`: "" where none is needed. `key_header`: where it goes, if not as a bearer."""
 
-    def __init__(self, url: str, key: str, timeout_ms: int, attempts: Attempts, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        timeout_ms: int,
+        attempts: Attempts,
+        sleep: Sleep = asyncio.sleep,
+        *,
+        key_header: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.url = url
         self._key = key
+        self._headers = {"content-type": "application/json", **headers}
+        if key:
+            self._headers |= {key_header: key} if key_header else {"authorization": f"Bearer {key}"}
         self._timeout_s = timeout_ms / 1000
         self._attempts = attempts
         self._sleep = sleep
@@ -37,11 +51,11 @@ class JsonEndpoint:
     def __repr__(self) -> str:
         return f"JsonEndpoint({self.url!r})"
 
-    async def post(self, body: dict[str, Any]) -> Any:
-        """The reply to this body. Raises ModelUnavailableError, ModelRefusedError, ModelError."""
+    async def post(self, body: dict[str, Any], path: str = "") -> Any:
+        """The reply to this body. `path`: behind the url. Raises ModelUnavailableError, ModelRefusedError, ModelError."""
         sent, told = orjson.dumps(body), ""
         for pause_ms in self._attempts.pauses_ms():
-            status, wait_ms, text = await self._post(sent)
+            status, wait_ms, text = await self._post(self.url + path, sent)
             if status == 200:
                 return _json_of(text)
             told = f"status {status}: {self._shown(text)}" if status else text.decode()
@@ -57,16 +71,15 @@ class JsonEndpoint:
         if client is not None:
             await client.aclose()
 
-    async def _post(self, body: bytes) -> tuple[int, int | None, bytes]:
+    async def _post(self, url: str, body: bytes) -> tuple[int, int | None, bytes]:
         """Status (0: no answer), how long the endpoint asks to wait, and the body (or what went wrong)."""
         httpx = extra("httpx2")
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._timeout_s, follow_redirects=False)
-        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._key}"} if self._key else {})
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", self.url, content=body, headers=headers) as response,
+                self._client.stream("POST", url, content=body, headers=self._headers) as response,
             ):
                 text = await _limited(response)
                 return response.status_code, retry_after_ms(response.headers), text

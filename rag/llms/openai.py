@@ -13,32 +13,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Literal
 
-import orjson
-
 from ..document import Tokens
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
-from ..prompt import VERSION, Prompt, cited, is_no_answer
+from ..prompt import VERSION, Prompt
+from ..replies import ANSWER_SCHEMA, answer_in, tokens_in
 
 _ODDS_TOKENS: Final = 20
 """Alternatives of the first token that are asked for: the most that OpenAI gives."""
 _SCHEMA: Final = {
     "type": "json_schema",
-    "json_schema": {
-        "name": "answer",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {
-                "answer": {"type": ["string", "null"]},
-                "sources": {"type": "array", "items": {"type": "integer"}},
-            },
-            "required": ["answer", "sources"],
-            "additionalProperties": False,
-        },
-    },
+    "json_schema": {"name": "answer", "strict": True, "schema": ANSWER_SCHEMA},
 }
 
 
@@ -113,7 +100,7 @@ def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
     if not isinstance(content, str):
         raise ModelError(f"the endpoint's answer is no text: {str(content)[:200]}")
     named = reply.get("model")
-    text, numbers = (None, ()) if refused else _answer(content, prompt)
+    text, numbers = (None, ()) if refused else answer_in(content, prompt)
     known = named if isinstance(named, str) and named else model
     return Completion(text, numbers, _tokens(reply), known, _first_token(reply["choices"][0]))
 
@@ -127,35 +114,5 @@ def _first_token(choice: dict[str, Any]) -> dict[str, float]:
         return {}
 
 
-def _answer(content: str, prompt: Prompt) -> tuple[str | None, tuple[int, ...]]:
-    """The answer (None: there is none), from JSON or, where it is none, from the text itself."""
-    answer, listed = _from_json(content)
-    passages = len(prompt.passages)
-    if prompt.task == "order":
-        answer = answer or "ranked"
-    elif answer is None or is_no_answer(answer, prompt.no_answer):
-        return None, ()
-    known = [number for number in listed if type(number) is int and 1 <= number <= passages]
-    return answer, tuple(dict.fromkeys([*cited(answer, passages), *known]))
-
-
-def _from_json(content: str) -> tuple[str | None, list[Any]]:
-    start, end = content.find("{"), content.rfind("}")
-    try:
-        body = orjson.loads(content[start : end + 1])
-    except orjson.JSONDecodeError:
-        return content.strip(), []
-    if not isinstance(body, dict) or "answer" not in body:
-        return content.strip(), []
-    answer, sources = body["answer"], body.get("sources")
-    return (
-        answer.strip() if isinstance(answer, str) else None if answer is None else str(answer),
-        sources if isinstance(sources, list) else [],
-    )
-
-
 def _tokens(reply: dict[str, Any]) -> Tokens:
-    usage = reply.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    return Tokens(prompt if isinstance(prompt, int) else 0, completion if isinstance(completion, int) else 0)
+    return tokens_in(reply.get("usage"), "prompt_tokens", "completion_tokens")

@@ -1,0 +1,94 @@
+"""Anthropic's messages, or any endpoint with the same.
+
+The answer is asked for as the input of a tool by a schema (`reply="json"`), which the model is told to call; `reply="text"` asks in
+words. A model that answers in words all the same is understood too, and a refusal (`stop_reason`) is no answer. Tried again as
+`rag/http_json.py` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Literal
+
+import orjson
+
+from ..errors import ModelError
+from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_retry import Attempts
+from ..llm import Completion
+from ..prompt import VERSION, Prompt
+from ..replies import ANSWER_SCHEMA, answer_in, text_of, tokens_in
+
+_TOOL: Final = {"name": "answer", "description": "Gives the answer.", "input_schema": ANSWER_SCHEMA}
+
+
+class Anthropic:
+    """`url`: up to and with `/v1`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
+
+    Raises PartError when the variable is not set.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "https://api.anthropic.com/v1",
+        api_key_env: str = "ANTHROPIC_API_KEY",
+        api_version: str = "2023-06-01",
+        reply: Literal["json", "text"] = "json",
+        temperature: float = 0.0,
+        answer_tokens_max: int = 500,
+        timeout_ms: int = 60_000,
+        attempts_max: int = 4,
+        pause_ms: int = 500,
+        pause_ms_max: int = 20_000,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if reply not in {"json", "text"}:
+            raise ValueError("reply must be json or text")
+        self._endpoint = JsonEndpoint(
+            checked_url(url) + "/messages",
+            key_of("llm anthropic", api_key_env),
+            timeout_ms,
+            Attempts(attempts_max, pause_ms, pause_ms_max),
+            sleep,
+            key_header="x-api-key",
+            headers={"anthropic-version": api_version},
+        )
+        self._model = model
+        self._json = reply == "json"
+        self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
+
+    def __repr__(self) -> str:
+        return f"Anthropic(url={self._endpoint.url!r}, model={self._model!r})"
+
+    def fingerprint(self) -> str:
+        return f"anthropic/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
+
+    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+        system, *messages = prompt.messages(as_json=self._json)
+        body: dict[str, Any] = {"model": model or self._model, "system": system["content"], "messages": messages}
+        body |= self._body
+        if self._json:
+            body |= {"tools": [_TOOL], "tool_choice": {"type": "tool", "name": "answer"}}
+        return _completion(await self._endpoint.post(body), prompt, model or self._model)
+
+    async def close(self) -> None:
+        await self._endpoint.close()
+
+
+def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
+    content = reply.get("content") if isinstance(reply, dict) else None
+    if not isinstance(content, list):
+        raise ModelError(f"the endpoint's reply has no content: {str(reply)[:200]}")
+    refused = reply.get("stop_reason") == "refusal"
+    text, numbers = (None, ()) if refused else answer_in(_said(content), prompt)
+    named = reply.get("model")
+    tokens = tokens_in(reply.get("usage"), "input_tokens", "output_tokens")
+    return Completion(text, numbers, tokens, named if isinstance(named, str) and named else model)
+
+
+def _said(content: list[Any]) -> str:
+    """What the tool was called with, as JSON; else the words."""
+    called = [block.get("input") for block in content if isinstance(block, dict) and block.get("type") == "tool_use"]
+    return orjson.dumps(called[0]).decode() if called else text_of(content)

@@ -1,0 +1,76 @@
+"""Cohere's chat (version 2), or any endpoint with the same.
+
+The answer is asked for as JSON by a schema (`reply="json"`), or in words (`reply="text"`); what comes in the other form is understood
+too. Tried again as `rag/http_json.py` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Literal
+
+from ..errors import ModelError
+from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_retry import Attempts
+from ..llm import Completion
+from ..prompt import VERSION, Prompt
+from ..replies import ANSWER_SCHEMA, answer_in, text_of, tokens_in
+
+_FORMAT: Final = {"type": "json_object", "schema": ANSWER_SCHEMA}
+
+
+class Cohere:
+    """`url`: up to and with `/v2`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
+
+    Raises PartError when the variable is not set.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "https://api.cohere.com/v2",
+        api_key_env: str = "COHERE_API_KEY",
+        reply: Literal["json", "text"] = "json",
+        temperature: float = 0.0,
+        answer_tokens_max: int = 500,
+        timeout_ms: int = 60_000,
+        attempts_max: int = 4,
+        pause_ms: int = 500,
+        pause_ms_max: int = 20_000,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if reply not in {"json", "text"}:
+            raise ValueError("reply must be json or text")
+        attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
+        key = key_of("llm cohere", api_key_env)
+        self._endpoint = JsonEndpoint(checked_url(url) + "/chat", key, timeout_ms, attempts, sleep)
+        self._model = model
+        self._json = reply == "json"
+        self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
+
+    def __repr__(self) -> str:
+        return f"Cohere(url={self._endpoint.url!r}, model={self._model!r})"
+
+    def fingerprint(self) -> str:
+        return f"cohere/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
+
+    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+        body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=self._json)}
+        body |= self._body
+        if self._json:
+            body["response_format"] = _FORMAT
+        return _completion(await self._endpoint.post(body), prompt, model or self._model)
+
+    async def close(self) -> None:
+        await self._endpoint.close()
+
+
+def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
+    message = reply.get("message") if isinstance(reply, dict) else None
+    if not isinstance(message, dict):
+        raise ModelError(f"the endpoint's reply has no message: {str(reply)[:200]}")
+    text, numbers = answer_in(text_of(message.get("content")), prompt)
+    usage = reply.get("usage")
+    counts = usage.get("tokens") if isinstance(usage, dict) else None
+    return Completion(text, numbers, tokens_in(counts, "input_tokens", "output_tokens"), model)

@@ -1,0 +1,99 @@
+"""Google's Gemini (`generateContent`), or any endpoint with the same.
+
+The answer is asked for as JSON by a schema (`reply="json"`), or in words (`reply="text"`); what comes in the other form is understood
+too. A prompt or an answer that is blocked is no answer. Tried again as `rag/http_json.py` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final, Literal
+
+from ..errors import ModelError, ModelRefusedError
+from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_retry import Attempts
+from ..llm import Completion
+from ..prompt import VERSION, Prompt
+from ..replies import answer_in, text_of, tokens_in
+
+_SCHEMA: Final = {
+    "type": "OBJECT",
+    "properties": {
+        "answer": {"type": "STRING", "nullable": True},
+        "sources": {"type": "ARRAY", "items": {"type": "INTEGER"}},
+    },
+    "required": ["answer", "sources"],
+}
+_MODEL: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+"""A model's name is a part of the URL: nothing else may get into it."""
+
+
+class Gemini:
+    """`url`: up to and with `/v1beta`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
+
+    Raises PartError when the variable is not set.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        url: str = "https://generativelanguage.googleapis.com/v1beta",
+        api_key_env: str = "GEMINI_API_KEY",
+        reply: Literal["json", "text"] = "json",
+        temperature: float = 0.0,
+        answer_tokens_max: int = 500,
+        timeout_ms: int = 60_000,
+        attempts_max: int = 4,
+        pause_ms: int = 500,
+        pause_ms_max: int = 20_000,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if reply not in {"json", "text"} or not _MODEL.fullmatch(model):
+            raise ValueError("reply must be json or text, model a name such as gemini-2.0-flash")
+        attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
+        key = key_of("llm gemini", api_key_env)
+        url = checked_url(url) + "/models"
+        self._endpoint = JsonEndpoint(url, key, timeout_ms, attempts, sleep, key_header="x-goog-api-key")
+        self._model = model
+        self._json = reply == "json"
+        self._config: dict[str, Any] = {"temperature": temperature, "maxOutputTokens": answer_tokens_max}
+        if self._json:
+            self._config |= {"responseMimeType": "application/json", "responseSchema": _SCHEMA}
+
+    def __repr__(self) -> str:
+        return f"Gemini(url={self._endpoint.url!r}, model={self._model!r})"
+
+    def fingerprint(self) -> str:
+        return f"gemini/1 {self._endpoint.url} {self._model} {self._config} prompt {VERSION}"
+
+    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+        name = model or self._model
+        if not _MODEL.fullmatch(name):
+            raise ModelRefusedError(f"{name[:100]!r} is no name of a model")
+        system, *messages = prompt.messages(as_json=self._json)
+        body = {
+            "systemInstruction": {"parts": [{"text": system["content"]}]},
+            "contents": [{"role": "user", "parts": [{"text": one["content"]}]} for one in messages],
+            "generationConfig": self._config,
+        }
+        return _completion(await self._endpoint.post(body, f"/{name}:generateContent"), prompt, name)
+
+    async def close(self) -> None:
+        await self._endpoint.close()
+
+
+def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
+    if not isinstance(reply, dict):
+        raise ModelError(f"the endpoint's reply is no object: {str(reply)[:100]}")
+    candidates, feedback = reply.get("candidates"), reply.get("promptFeedback")
+    blocked = isinstance(feedback, dict) and bool(feedback.get("blockReason"))
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    if not isinstance(first, dict) and not blocked:
+        raise ModelError(f"the endpoint's reply has no candidates: {str(reply)[:200]}")
+    content = first.get("content") if isinstance(first, dict) else None
+    text, numbers = answer_in(text_of(content.get("parts") if isinstance(content, dict) else None), prompt)
+    named = reply.get("modelVersion")
+    tokens = tokens_in(reply.get("usageMetadata"), "promptTokenCount", "candidatesTokenCount")
+    return Completion(text, numbers, tokens, named if isinstance(named, str) and named else model)
