@@ -23,6 +23,9 @@ COPARTITIONED: Final = "co-partitioned"
 _SHORT: Final = ("window", "right minus left", "within", "direction", "where", "how")
 """Details of steps that say most."""
 
+_STORES_MAX: Final = 3
+"""Lines for the stores of a step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -42,8 +45,10 @@ class Box:
     @property
     def lines(self) -> tuple[str, ...]:
         """What stands under the name in the picture: what it is, what it goes by, what it keeps."""
-        stores = f"store: {', '.join(self.stores)}" if self.stores else ""
-        return tuple(line for line in (self.what, self.brief, self.copartitioned, stores) if line)
+        stores = [f"store: {store}" for store in self.stores]
+        if len(stores) > _STORES_MAX:
+            stores[_STORES_MAX - 1 :] = [f"store: and {len(stores) - _STORES_MAX + 1} more"]
+        return tuple(line for line in (self.what, self.brief, self.copartitioned, *stores) if line)
 
     @property
     def brief(self) -> str:
@@ -149,7 +154,8 @@ def _copartitioned(node: Work, sub: SubTopology) -> list[tuple[str, str]]:
     if not isinstance(node.step, CoPartitioned) or len(node.inputs) < 2:
         return []
     keys = dict.fromkeys(", ".join(node.step.partitioned_by(index)) for index in range(len(node.inputs)))
-    return [(COPARTITIONED, f"{sub.partitions} partitions by {' = '.join(keys)}")]
+    partitions = "1 partition" if sub.partitions == 1 else f"{sub.partitions} partitions"
+    return [(COPARTITIONED, f"{partitions} by {' = '.join(keys)}")]
 
 
 def _topic(topic: Topic, key: tuple[str, ...], topology: Topology, sub: str, what: str = "topic") -> Box:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Final
 
-from .layout import CHARACTER, GAP, LINE, Frame, Layout, Placed, layout_of
+from .layout import CHARACTER, LINE, Frame, Layout, Placed, layout_of
 from .outline import Outline
 
 _STYLE: Final = """
@@ -59,12 +59,14 @@ def _frame(frame: Frame) -> str:
 
 def _arrow(layout: Layout, source: str, target: str) -> str:
     a, b = layout.boxes[source], layout.boxes[target]
-    x1, y1, x2, y2 = a.x + a.width, a.y + a.height / 2, b.x, b.y + b.height / 2
-    turn = max(x1, x2 - GAP)  # level as far as the last gap, so that a long arrow passes beside the boxes of other rows
-    bend = max(24.0, (x2 - turn) / 2)
-    level = f" H{turn:g}" if turn > x1 else ""
-    curve = f"C{turn + bend:g},{y1:g} {x2 - bend:g},{y2:g} {x2:g},{y2:g}"
-    return f'<path class="arrow" marker-end="url(#head)" d="M{x1:g},{y1:g}{level} {curve}"/>'
+    x, y = a.x + a.width, a.y + a.height / 2
+    path = f"M{x:g},{y:g}"
+    for left, right, height in (*layout.passes[source, target], (b.x, b.x, b.y + b.height / 2)):
+        bend = max(24.0, (left - x) / 2)
+        path += f" C{x + bend:g},{y:g} {left - bend:g},{height:g} {left:g},{height:g}"
+        path += f" H{right:g}" if right > left else ""
+        x, y = right, height
+    return f'<path class="arrow" marker-end="url(#head)" d="{path}"/>'
 
 
 def _box(placed: Placed) -> Iterator[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from itertools import combinations, pairwise
+from itertools import combinations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.ops.describe.layout import Placed, layout_of
+from millstream.ops.describe.layout import Frame, Placed, layout_of
 from millstream.ops.describe.outline import Box, Outline, outline_of
 from millstream.ops.describe.svg import as_svg
 from millstream.ops.describe.text import as_text
@@ -82,7 +82,16 @@ def test_the_picture_is_whole_and_runs_nothing() -> None:
     tags = {element.tag.rpartition("}")[2] for element in root.iter()}
     assert tags == {"svg", "title", "style", "defs", "marker", "path", "rect", "text", "g"}
     shown = "".join(root.itertext())
-    for word in ("views-with-orders", "per-page", "sub-topology 2, 2 tasks", "store: bought", "0s to 5m, by user", "2 partitions by user", "hopping 1m", "repartition topic"):
+    for word in (
+        "views-with-orders",
+        "per-page",
+        "sub-topology 2, 2 tasks",
+        "store: bought",
+        "0s to 5m, by user",
+        "2 partitions by user",
+        "hopping 1m",
+        "repartition topic",
+    ):
         assert word in shown
     assert "prefers-color-scheme: dark" in shown
 
@@ -113,7 +122,7 @@ def _outlines(draw: st.DrawFn) -> Outline:
     return Outline("app", "exactly_once", 1, tuple((str(n), 1) for n in range(subs)), boxes, tuple(arrows), ())
 
 
-def _overlap(a: Placed, b: Placed) -> bool:
+def _overlap(a: Placed | Frame, b: Placed | Frame) -> bool:
     return a.x < b.x + b.width and b.x < a.x + a.width and a.y < b.y + b.height and b.y < a.y + a.height
 
 
@@ -131,9 +140,24 @@ def test_no_two_boxes_overlap_and_all_lie_in_the_picture(outline: Outline) -> No
 @given(_outlines())
 def test_frames_hold_their_steps_and_do_not_overlap(outline: Outline) -> None:
     layout = layout_of(outline)
-    assert all(upper.y + upper.height < lower.y for upper, lower in pairwise(layout.frames))
+    assert [(a.title, b.title) for a, b in combinations(layout.frames, 2) if _overlap(a, b)] == []
     steps = {box.sub for box in outline.boxes if box.kind == "step"}
     assert [frame.title.split()[1].rstrip(",") for frame in layout.frames] == sorted(steps)
+
+
+@settings(max_examples=50)
+@given(_outlines())
+def test_arrows_go_through_no_box_on_their_way(outline: Outline) -> None:
+    layout = layout_of(outline)
+    ways = [Placed(outline.boxes[0], x, y, end - x, 1) for way in layout.passes.values() for x, end, y in way]
+    assert [(way, box.box.id) for way in ways for box in layout.boxes.values() if _overlap(way, box)] == []
+
+
+def test_topics_stand_outside_of_the_frames() -> None:
+    """What a sub-topology reads stands before its frame, what it writes behind."""
+    layout = layout_of(_outline())
+    topics = [one for one in layout.boxes.values() if one.box.kind != "step"]
+    assert [(one.box.id, frame.title) for one in topics for frame in layout.frames if _overlap(one, frame)] == []
 
 
 def test_arrows_go_from_left_to_right() -> None:
