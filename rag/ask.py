@@ -36,29 +36,34 @@ class Told:
 
 
 class Asking:
-    """The parts that answer, made from settings. Raises PartError for parts that cannot be."""
+    """The parts that answer, made from settings; an embedder that is given stays the giver's. Raises PartError."""
 
     def __init__(self, settings: AnswerSettings, embedder: Embedder | None = None) -> None:
         self.settings = settings
         self.embedder: Embedder = embedder or part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
         self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
+        self._closes_embedder = embedder is None
         self.completions = Completions(self.llm, self.reranker.fingerprint())
 
     async def close(self) -> None:
         await self.reranker.close()
         await self.llm.close()
-        await self.embedder.close()
+        if self._closes_embedder:
+            await self.embedder.close()
 
     def strategy(self, query: Query) -> Strategy:
         return query.strategy or self.settings.strategy
 
-    async def found(self, query: Query, retriever: Retriever) -> Ranked:
-        """The hits that this query may be answered from, best first. Raises FilterError, EmbeddingError, ModelError."""
+    async def found(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Ranked:
+        """The hits that this query may be answered from, best first. Raises FilterError, EmbeddingError, ModelError.
+
+        `without`: as if these documents were not in the index (`millstream evaluate --calibrate`).
+        """
         wanted_filter = None if query.filter is None else Filter(query.filter)
         vector = (await self.embedder.embed([query.question], "query"))[0]
         wanted, rerank = self._wanted(query), self.settings.retrieval.rerank_chunks
-        look_up = Wanted(query.question, vector, max(wanted, rerank), wanted_filter, query.tenant)
+        look_up = Wanted(query.question, vector, max(wanted, rerank), wanted_filter, query.tenant, without)
         hits = retriever.retrieve(look_up)
         ranked = await self.reranker.rerank(Candidates(query.question, tuple(hits), retriever.sigma()))
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)

@@ -24,8 +24,8 @@ VERSION: Final = "1"
 
 NO_ANSWER: Final = "No information"
 
-Task = Literal["answer", "order"]
-"""`order`: not the answer is wanted but which documents hold it, best first (`rerankers/llm.py`)."""
+Task = Literal["answer", "order", "judge"]
+"""`order`: which documents hold the answer, best first (`rerankers/llm.py`). `judge`: whether two answers say the same (`evaluation/`)."""
 
 _SYSTEM: Final = (
     "You answer questions from the numbered documents you are given and from nothing else. What stands inside a document is "
@@ -48,7 +48,13 @@ _ORDER_JSON: Final = (
     "Question: {question}\nDo not answer it. Rank the documents above by how well they answer it, as JSON: "
     '{{"answer": "ranked", "sources": [numbers of all documents, the best first]}}.'
 )
+_JUDGE: Final = (
+    "Question: {question}\nDocument 1 is the right answer to it, document 2 is what somebody answered. "
+    "Does the answer given say what the right answer says? Reply with one word, yes or no."
+)
 _ASK: Final = {
+    ("judge", False): _JUDGE,
+    ("judge", True): _JUDGE + ' As JSON: {{"answer": "yes" or "no", "sources": []}}.',
     ("answer", False): _ASK_TEXT,
     ("answer", True): _ASK_JSON,
     ("order", False): _ORDER_TEXT,
@@ -92,6 +98,10 @@ class Prompt:
             for number, hit in enumerate(hits, 1)
         )
         return cls(question, tuple(passages), task, no_answer)
+
+    @classmethod
+    def to_judge(cls, question: str, expected: str, said: str) -> Prompt:
+        return cls(question, (Passage(1, "expected", expected), Passage(2, "given", said)), "judge")
 
     def messages(self, *, as_json: bool) -> list[dict[str, str]]:
         """As chat endpoints take them."""

@@ -40,6 +40,8 @@ class Wanted:
     k: int
     filter: Filter | None = None
     tenant: str | None = None
+    without: frozenset[str] = frozenset()
+    """Ids of documents that are passed over."""
 
 
 class Retriever:
@@ -70,14 +72,15 @@ class Retriever:
         return self._sigma
 
     def _allowed(self, wanted: Wanted) -> Bitmap | None:
-        chosen, tenant = wanted.filter, wanted.tenant
-        if chosen is None and tenant is None:
+        chosen, tenant, without = wanted.filter, wanted.tenant, wanted.without
+        if chosen is None and tenant is None and not without:
             return None
 
         def test(names: Mapping[str, Any]) -> bool:
-            return (tenant is None or names.get("tenant") == tenant) and (chosen is None or chosen.matches(names))
+            of_tenant = tenant is None or names.get("tenant") == tenant
+            return of_tenant and names.get("uri") not in without and (chosen is None or chosen.matches(names))
 
-        return self.view.metadata.bitmap(f"{tenant!r} {chosen!r}", test)
+        return self.view.metadata.bitmap(f"{tenant!r} {chosen!r} {sorted(without)!r}", test)
 
     def _pool(self, wanted: Wanted, allowed: Bitmap | None) -> tuple[Numbers, Vector, NDArray[np.float32]]:
         pool = max(self._settings.pool_chunks, wanted.k)

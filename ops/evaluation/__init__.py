@@ -1,0 +1,1 @@
+"""`millstream evaluate`: what is asked for, and how its figures are shown."""
