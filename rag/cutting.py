@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from .splitter import Piece
@@ -58,6 +59,31 @@ def units(whole: Piece, level: int) -> list[Piece]:
     return [piece for piece in pieces if piece.text]
 
 
+def sentences(text: str, size_max: int, size: Size = len) -> list[Piece]:
+    """The text's sentences; a paragraph ends one too. One that is longer than `size_max` is cut."""
+    paragraphs = units(trimmed(text, 0), PARAGRAPHS)
+    whole = (sentence for paragraph in paragraphs for sentence in units(paragraph, SENTENCES))
+    return [piece for sentence in whole for piece in cut(sentence.text, size_max, size, sentence.start, LINES)]
+
+
+def joint_between(text: str, before: Piece, after: Piece) -> str:
+    """What joins neighbours of a text as they were: a blank line, a line's end or a space."""
+    ends = text.count("\n", before.stop, after.start)
+    return " " if ends == 0 else "\n" if ends == 1 else "\n\n"
+
+
+def join_as_written(text: str, pieces: list[Piece]) -> Piece:
+    """Neighbours as one, with lines and paragraphs kept apart."""
+    joints = (joint_between(text, before, after) for before, after in pairwise(pieces))
+    rest = "".join(f"{joint}{piece.text}" for joint, piece in zip(joints, pieces[1:], strict=True))
+    return Piece(pieces[0].text + rest, pieces[0].start, pieces[-1].stop)
+
+
+def is_boundary(piece: Piece) -> bool:
+    """After half of all pieces, by what they say: where a chunk that is full enough ends."""
+    return zlib.crc32(piece.text.encode("utf-8", "surrogatepass")) % 2 == 0
+
+
 def join(pieces: list[Piece], joint: str) -> Piece:
     """Neighbours as one."""
     return Piece(joint.join(piece.text for piece in pieces), pieces[0].start, pieces[-1].stop)
@@ -98,7 +124,7 @@ def _joined(pieces: list[Piece], size_max: int, size: Size, level: int) -> list[
             continue
         filled += length + (gap if held else 0)
         held.append(piece)
-        if filled * 2 >= size_max and zlib.crc32(piece.text.encode("utf-8", "surrogatepass")) % 2 == 0:
+        if filled * 2 >= size_max and is_boundary(piece):
             chunks.append(join(held, joint))
             held, filled = [], 0
     return [*chunks, join(held, joint)] if held else chunks

@@ -6,6 +6,7 @@ the outcome is handed back in the order of the rows.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -22,10 +23,11 @@ from .messages import Status, document_id, read_document
 from .parse_job import ParseJob, Part, Pieces
 from .parse_pool import ParsePool
 from .parser import parser_for
-from .parts import part_named
+from .parts import part_class, part_named
 from .refs import load_ref
 from .settings import IngestSettings
 from .sniff import chosen_parser
+from .splitter import Splitter
 from .updates import vector_bytes, write_update
 
 
@@ -52,9 +54,9 @@ class IngestParts:
         self.clock = clock
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.model = self.embedder.fingerprint()  # loads it: missing weights stop the task, not each document
-        self.splitter_print: str = part_named(
-            "splitter", settings.splitter.name, settings.splitter.options
-        ).fingerprint()
+        self.splitter = _with_embedder(settings.splitter, settings.embedder)
+        made: Splitter = part_named("splitter", self.splitter.name, self.splitter.options)
+        self.splitter_print = made.fingerprint()
         self.batches = EmbeddingBatches(self.embedder, "document", settings.embed_texts_max)
         self.pool = ParsePool(settings.parsing)
         self._parser_prints: dict[str, str] = {}
@@ -79,6 +81,14 @@ class IngestParts:
         return self._parser_prints[key]
 
 
+def _with_embedder(splitter: Part, embedder: Part) -> Part:
+    """A splitter that goes by vectors takes those of the pipeline, unless another embedder is named."""
+    wanted = "embedder" in inspect.signature(part_class("splitter", splitter.name)).parameters
+    if not wanted or "embedder" in splitter.options:
+        return splitter
+    return Part(splitter.name, {**splitter.options, "embedder": {embedder.name: dict(embedder.options)}})
+
+
 async def prepare(
     key: bytes | None, value: bytes | None, held: Held | None, cache: CallCache, parts: IngestParts
 ) -> Prepared:
@@ -100,7 +110,7 @@ async def prepare(
         status = Status("indexed", count, 0, count, version=document.version, took_ms=_since(started, parts))
         return Prepared(known, after, status)
     pieces = await parts.pool.parse(
-        ParseJob(content, document.content_type, parser, parts.settings.splitter, parts.settings.limits)
+        ParseJob(content, document.content_type, parser, parts.splitter, parts.settings.limits)
     )
     chunks = _chunks(document, pieces)
     changes = diff(held, chunks, shape)

@@ -17,9 +17,8 @@ from .errors import ParseError
 from .office import OLD_OFFICE, old_office
 from .parser import parser_for
 
-_PDF_SEARCH_BYTES: Final = 1_024
+_PDF_SEARCH_BYTES: Final = 16  # some writers put a few bytes before it
 _OFFICE: Final = (("docx", b"word/document"), ("pptx", b"ppt/presentation"), ("xlsx", b"xl/workbook"))
-_IMAGES: Final = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 _REFUSED: Final = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -53,7 +52,7 @@ def sniffed(content: bytes) -> str:
             raise ParseError(f"the document is {what}, which is not read")
     if content.startswith(b"PK\x03\x04"):
         return next((name for name, mark in _OFFICE if mark in content), "zip")
-    return "pdf" if content.find(b"%PDF-", 0, _PDF_SEARCH_BYTES) in range(8) else ""
+    return "pdf" if b"%PDF-" in content[:_PDF_SEARCH_BYTES] else ""
 
 
 def _named(content_type: str, uri: str) -> str:

@@ -187,6 +187,31 @@ async def test_a_bad_question_gets_an_answer_too(world: World, value: bytes | No
     assert answer["answer"] is None
 
 
+@pytest.fixture
+async def families() -> AsyncIterator[World]:
+    """Small chunks are searched, their parents shown."""
+    broker = MemoryBroker()
+    await broker.create_topics([TopicSpec("shop.index-updates", partitions=2, cleanup="compact")])
+    pipeline = DocumentPipeline(settings(splitter=Part("parent_document", {"chars_max": 40, "parent_chars_max": 400})))
+    pipeline.bind(broker, MemoryDatabase)
+    world = World(pipeline, broker)
+    yield world
+    world.ingest.operator.close()
+    world.answers.operator.close()
+    await pipeline.ingest.parts.closed()
+    await pipeline.answer.parts.closed()
+
+
+async def test_a_parent_is_shown_once_for_its_chunks(families: World) -> None:
+    text = "# Lamps\n\nThe reading lamp is made in Jena. The reading lamp costs 40 euros. The lamp may be returned within 30 days."
+    status = await families.put("lamp.md", text)
+    assert status is not None
+    assert status["chunks"] == 4
+    answer = await families.ask("Where is the reading lamp made?")
+    assert [source["text"] for source in answer["sources"]] == [text]
+    assert "The reading lamp is made in Jena. [1]" in answer["answer"]
+
+
 async def test_a_model_that_is_not_there_is_an_error(world: World) -> None:
     await world.put("lamp.md", LAMP)
     assert "no model 'gpt'" in (await world.ask("Where is the lamp made?", model="gpt"))["error"]

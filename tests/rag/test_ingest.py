@@ -171,6 +171,41 @@ async def test_a_ref_is_loaded_where_it_is_allowed(tmp_path) -> None:
     await step.parts.closed()
 
 
+async def test_a_moved_page_is_told_without_embedding(running: Running) -> None:
+    """The text is the same, and is cited from another page now."""
+
+    async def put_pages(*pages: str) -> dict[str, Any]:
+        document = Document("a.pdf", content=pdf(*pages), content_type="application/pdf")
+        (status,) = await feed(running, (b"a.pdf", write_document(document)))
+        updates = [read_update(key, value) for key, value in running.compacted(UPDATES).items()]
+        return {"embedded": status["embedded"]} | {one.chunk.text: one.chunk.place for one in updates}
+
+    one, two = (
+        "The first page has words enough to be a chunk by itself.",
+        "So has the second, and they are other words.",
+    )
+    assert await put_pages(one, two) == {"embedded": 2, one: {"page": 1}, two: {"page": 2}}
+    assert await put_pages("", one, two) == {"embedded": 0, one: {"page": 2}, two: {"page": 3}}
+
+
+async def test_a_pdf_called_txt_is_a_pdf(running: Running) -> None:
+    document = Document("notes.txt", content=pdf("From a PDF."), content_type="text/plain")
+    await feed(running, (b"notes.txt", write_document(document)))
+    assert texts(running) == {"From a PDF."}
+
+
+@pytest.mark.parametrize("splitter", ["semantic", "tokens", "sentences", "parent_document"])
+async def test_every_splitter_works_in_a_parsing_process(splitter: str) -> None:
+    """`semantic` with the pipeline's embedder."""
+    step = Ingest(IngestSettings(SETTINGS.embedder, Part(splitter)))
+    running = Running(step)
+    (status,) = await feed(running, put("a", TEXT * 10))
+    assert status["error"] is None
+    assert len(texts(running)) > 1
+    running.operator.close()
+    await step.parts.closed()
+
+
 async def test_several_versions_in_one_batch_come_in_their_order(running: Running) -> None:
     """The second is compared with the first although that is not handed back yet."""
     edited = TEXT.replace("number 0", "number zero")
