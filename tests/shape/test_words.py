@@ -23,7 +23,8 @@ HOSTS = re.compile(
         localhost | 127\.\d+\.\d+\.\d+ | \[::1\] | 0\.0\.0\.0 | [\w-]+  # this machine, or a service's name in a compose file
       | (?:[\w-]+\.)*example(?:\.(?:com|org|net))? | (?:[\w-]+\.)*(?:test|invalid|local|internal)
       | (?:[\w-]+\.)*apache\.org | keepachangelog\.com | semver\.org | (?:www\.)?w3\.org | json-schema\.org | (?:docs\.)?python\.org
-      | github\.com | arxiv\.org | (?:www\.)?rfc-editor\.org | datatracker\.ietf\.org | api\.openai\.com | prometheus\.io | grafana\.com
+      | github\.com | arxiv\.org | (?:www\.)?rfc-editor\.org | datatracker\.ietf\.org | prometheus\.io | grafana\.com
+      | api\.(?:openai|anthropic|cohere)\.com | generativelanguage\.googleapis\.com  # the providers' own
     )$"""
 )
 

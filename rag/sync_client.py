@@ -1,0 +1,81 @@
+"""`AsyncClient` for programs without an event loop: the same methods, which wait. It has a thread with a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .client import AsyncClient
+from .document import Answer, Hit
+from .messages import Status
+
+T = TypeVar("T")
+
+
+class Client:
+    """See `AsyncClient` for what is given and what is raised. To be used in `with`, from any thread."""
+
+    def __init__(self, app: str, **options: Any) -> None:
+        self._async = AsyncClient(app, **options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="millstream-client", daemon=True)
+
+    def put(
+        self,
+        uri: str,
+        *,
+        text: str | None = None,
+        content: bytes | None = None,
+        ref: str | None = None,
+        content_type: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        version: str | int | None = None,
+    ) -> Status:
+        return self._run(
+            self._async.put(
+                uri,
+                text=text,
+                content=content,
+                ref=ref,
+                content_type=content_type,
+                metadata=metadata,
+                version=version,
+            )
+        )
+
+    def delete(self, uri: str) -> None:
+        self._run(self._async.delete(uri))
+
+    def ask(self, question: str, **options: Any) -> Answer:
+        return self._run(self._async.ask(question, **options))
+
+    def retrieve(self, question: str, **options: Any) -> list[Hit]:
+        return self._run(self._async.retrieve(question, **options))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._run(self._async.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._run(self._async.__aexit__(kind, error, trace))
+        finally:
+            self._end()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
