@@ -2,33 +2,41 @@
 
 documents:
   sources: {files: {folder: docs}}            # seen from the pipeline file
+  parsers: {text/csv: {csv: {delimiter: ";"}}}
+  limits: {pages_max: 500}                    # names of ops/pipeline_yaml/parsing.py
   splitter: {recursive: {chars_max: 800}}     # or only a name
   embedder: hashing
   index: exact
+  reranker: maxsim                            # else as the embedder can
   llm: quote
   retrieve: {k: 5}
+  answer: {strategy: adaptive}                # names of rag/answer_options.py
   topics: {queries: shop.queries}             # others keep their default, <app>.<name>
 """
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from ...rag.answer_options import changed, option_names
 from ...rag.errors import PartError
 from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
 from ...rag.pipeline import TOPICS, DocumentSettings, document_pipeline
+from ...rag.settings import AnswerSettings
 from ...topics.topic import topic
 from ...workers.app import App
 from ..feed import FolderFeed
 from ..setting import did_you_mean
+from .parsing import PARSING_KEYS, parsing_of
 from .readers import mapping, placed, text, value, whole
 from .tree import Entry, Leaf, Mapping
 
-PARTS: Final = ("splitter", "embedder", "index", "llm")
-KEYS: Final = ("sources", *PARTS, "retrieve", "topics", "partitions")
+PARTS: Final = ("splitter", "embedder", "index", "reranker", "llm")
+KEYS: Final = ("sources", *PARSING_KEYS, *PARTS, "retrieve", "answer", "topics", "partitions")
 
 DEFAULTS: Final = {"embedder": "hashing"}
 """Nothing that needs a model, a key or a network is taken unless it is named."""
@@ -47,6 +55,10 @@ def documents_of(entry: Entry, app: App) -> FolderFeed | None:
         options["partitions"] = whole(partitions)
     with placed(entry.place):
         settings = DocumentSettings.of(app.name, **options)
+        parsing = {one.key: one for one in given if one.key in PARSING_KEYS}
+        settings = replace(settings, ingest=parsing_of(settings.ingest, parsing, _part))
+        if answer := given.get("answer"):
+            settings = replace(settings, answer=_answer(settings.answer, answer))
         document_pipeline(app, settings)
     sources = given.get("sources")
     return _files(sources, settings.topics.documents) if sources else None
@@ -94,6 +106,17 @@ def _k(entry: Entry) -> int:
     given = mapping(entry, "a mapping such as {k: 5}")
     given.check_keys(("k",), "retrieve")
     return whole(given.need("k", "'retrieve'"))
+
+
+def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
+    given = mapping(entry, "a mapping such as {strategy: adaptive}")
+    given.check_keys([name for name in option_names(parts=False) if name != "k"], "answer")
+    for one in given:
+        try:
+            settings = changed(settings, one.key, value(one.value))
+        except ValueError as error:
+            one.place.fail(f"{one.key!r}: {error}")
+    return settings
 
 
 def _topics(entry: Entry) -> dict[str, str]:

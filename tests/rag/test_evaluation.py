@@ -240,7 +240,7 @@ def test_a_configuration_is_changes_to_settings() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("stratgy=fixed", "no setting 'stratgy'; did you mean 'strategy'"),
+        ("stratgy=fixed", "stratgy: no such setting; did you mean 'strategy'"),
         ("strategy=best", "expected one of fixed, adaptive, retrieve, got 'best'"),
         ("k=many", "expected a number, got 'many'"),
         ("k=2.5", "expected a whole number, got 2.5"),
