@@ -70,7 +70,7 @@ class IngestParts:
         kind = document.content_type.partition(";")[0].strip().lower()
         if chosen := self.settings.parsers.get(kind):
             return chosen
-        if document.text is not None:
+        if document.text is not None and not content.startswith(b"%PDF-"):
             return Part(parser_for(document.content_type, document.uri))
         return Part(chosen_parser(content, document.content_type, document.uri))
 

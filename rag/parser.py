@@ -101,6 +101,7 @@ _BY_TYPE: Final[Mapping[str, str]] = {
     f"{_OFFICE}spreadsheetml.sheet": "xlsx",
     "application/vnd.ms-excel.sheet.macroenabled.12": "xlsx",
     "text/csv": "csv",
+    "application/vnd.ms-excel": "csv",  # as Windows calls it; .xls itself is refused by its first bytes
     "text/tab-separated-values": "csv",
     "application/json": "json",
     "application/jsonl": "json",

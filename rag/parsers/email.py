@@ -112,7 +112,9 @@ class _Reader:
         try:
             content = _content(part)
             parser = chosen_parser(content, kind, name)
-            parsed = part_named("parser", parser).parse(content, str(part.get("content-type", "")), self._inside(parser))
+            parsed = part_named("parser", parser).parse(
+                content, str(part.get("content-type", "")), self._inside(parser)
+            )
         except ParseLimitError as error:
             raise ParseLimitError(f"attachment {name!r}: {error}") from None
         except ParseError as error:
