@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .slot_flags import SlotFlags
 from .slots import Accumulator, KeyCodes, Slots, grown, pack, plain, unpack
 from .store import Changes, StoreWrite
 from .window_keys import binary_array
@@ -76,7 +77,7 @@ class CountedState:
         self._ordinal = np.zeros(0, np.int64)
         self._held = np.zeros(0, np.int64)
         self._latest = np.zeros(0, np.int64)
-        self._flags = np.zeros(0, np.uint8)
+        self._flags = SlotFlags(_UNLOGGED | _UNSAVED)
 
     @property
     def name(self) -> str:
@@ -85,7 +86,7 @@ class CountedState:
     @property
     def size_bytes(self) -> int:
         """What the keys take in memory (without their dictionary)."""
-        own = self._ordinal.nbytes + self._held.nbytes + self._latest.nbytes + self._flags.nbytes
+        own = self._ordinal.nbytes + self._held.nbytes + self._latest.nbytes + self._flags.size_bytes
         return own + sum(accumulator.size_bytes for accumulator in self._accumulators)
 
     # What the operator does
@@ -115,7 +116,7 @@ class CountedState:
         self._clear(codes)
         self._ordinal[codes] += 1
         self._held[codes] = 0
-        self._flags[codes] |= _UNLOGGED | _UNSAVED
+        self._flags.touch(codes)
         return given
 
     # What the task does
@@ -138,7 +139,8 @@ class CountedState:
         if slots <= len(self._flags):
             return
         self._ordinal, self._held = grown(self._ordinal, slots, 0), grown(self._held, slots, 0)
-        self._latest, self._flags = grown(self._latest, slots, _BEFORE_ALL), grown(self._flags, slots, 0)
+        self._latest = grown(self._latest, slots, _BEFORE_ALL)
+        self._flags.reserve(slots)
         for accumulator in self._accumulators:
             accumulator.reserve(len(self._flags))
 
@@ -182,7 +184,7 @@ class CountedState:
         np.add.at(self._ordinal, pairs.codes[full], 1)
         self._held[pairs.codes] = 0
         self._held[pairs.codes[~full]] = rows[~full]
-        self._flags[pairs.codes] |= _UNLOGGED | _UNSAVED
+        self._flags.touch(pairs.codes)
 
     def _clear(self, slots: Ints) -> None:
         self._latest[slots] = _BEFORE_ALL
@@ -190,10 +192,9 @@ class CountedState:
             accumulator.clear(slots)
 
     def _puts(self, flag: int) -> list[Changes]:
-        codes = np.flatnonzero(self._flags & flag)
+        codes = self._flags.take(flag)
         if not len(codes):
             return []
-        self._flags[codes] &= ~flag & 0xFF
         head: list[Any] = [self._ordinal[codes], self._held[codes], self._latest[codes]]
         parts = [*head, *(part for accumulator in self._accumulators for part in accumulator.encode(codes))]
         return [Changes(binary_array(self._codes.texts(codes).cast(pl.Binary)), pack(parts))]
@@ -208,7 +209,7 @@ class CountedState:
         codes = codes[last]
         ordinal, held, latest, *parts = (taken(part, last) for part in unpack(changes.values, self._layout))
         self._ordinal[codes], self._held[codes], self._latest[codes] = ordinal, held, latest
-        self._flags[codes] = flags
+        self._flags.put(codes, flags)
         for accumulator in self._accumulators:
             mine, parts = parts[: len(accumulator.layout)], parts[len(accumulator.layout) :]
             accumulator.decode(codes, mine)

@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .slots import Accumulator, FixedAccumulator, KeyCodes, Slots, Values, grown, pack, plain, unpack
+from .slot_flags import SlotFlags
+from .slots import Accumulator, FixedAccumulator, KeyCodes, Slots, Values, pack, plain, unpack
 from .store import Changes, StoreWrite
 from .window_keys import binary_array
 from .windows import taken
@@ -73,8 +74,7 @@ class GroupState:
         self._accumulators: list[Accumulator] = [self._latest, *accumulators()]
         self._layouts = [accumulator.layout for accumulator in self._accumulators]
         self._codes = KeyCodes()
-        self._touched = np.zeros(0, np.bool_)
-        self._flags = np.zeros(0, np.uint8)
+        self._flags = SlotFlags(_CHANGED)
         self._index: dict[str, int] = {}
 
     @property
@@ -84,22 +84,21 @@ class GroupState:
     @property
     def size_bytes(self) -> int:
         """What the groups take in memory (without the key dictionary)."""
-        own = self._touched.nbytes + self._flags.nbytes
-        return own + sum(accumulator.size_bytes for accumulator in self._accumulators)
+        return self._flags.size_bytes + sum(accumulator.size_bytes for accumulator in self._accumulators)
 
     # What the operator does
 
     def add(self, keys: pl.Series, values: Sequence[pl.Series | None], times: NDArray[np.int64]) -> None:
         """`keys`: key texts without nulls. `values`: a column an aggregate, as its accumulator takes it."""
         codes = self._codes_of(keys)
-        self._touched[codes] = True
+        self._flags.touch(codes)
         self._latest.add(codes, None, times)
         for accumulator, column in zip(self._accumulators[1:], values, strict=True):
             accumulator.add(codes, None if column is None else plain(column), times)
 
     def take_updates(self) -> GroupRows | None:
         """Groups changed since the last call, with their results."""
-        codes = self._changed(_UNEMITTED)
+        codes = self._flags.take(_UNEMITTED)
         return self._results(codes) if len(codes) else None
 
     def read(self, keys: pl.Series | None) -> GroupRows:
@@ -145,23 +144,13 @@ class GroupState:
         """With room for all of them in every column."""
         codes = self._codes.codes(keys)
         if self._codes.size > len(self._flags):
-            self._flags = grown(self._flags, self._codes.size, 0)
-            self._touched = grown(self._touched, self._codes.size, False)
+            self._flags.reserve(self._codes.size)
             for accumulator in self._accumulators:
                 accumulator.reserve(len(self._flags))
         return codes
 
-    def _changed(self, flag: int) -> NDArray[Any]:
-        """Codes of the groups changed since this flag was last taken; takes it."""
-        touched = np.flatnonzero(self._touched)
-        self._touched[touched] = False
-        self._flags[touched] |= _CHANGED
-        codes = np.flatnonzero(self._flags & flag)
-        self._flags[codes] &= ~flag & 0xFF
-        return codes
-
     def _puts(self, flag: int) -> list[Changes]:
-        codes = self._changed(flag)
+        codes = self._flags.take(flag)
         if not len(codes):
             return []
         parts = [part for accumulator in self._accumulators for part in accumulator.encode(codes)]
@@ -178,4 +167,4 @@ class GroupState:
         for accumulator, layout in zip(self._accumulators, self._layouts, strict=True):
             accumulator.decode(codes[last], parts[at : at + len(layout)])
             at += len(layout)
-        self._flags[codes[last]] = flags
+        self._flags.put(codes[last], flags)

@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .slot_flags import SlotFlags
 from .slots import KeyCodes, grown
 from .store import Changes, StoreWrite
 from .window_keys import binary_array
@@ -92,7 +93,7 @@ class TableState:
         self._codec = codec
         self._codes = KeyCodes()
         self._row_of = np.full(0, NO_ROW, np.int64)
-        self._flags = np.zeros(0, np.uint8)
+        self._flags = SlotFlags(_CHANGED)
         self._chunks: list[_Chunk] = []
         self._next = 0
         """The number of the next row."""
@@ -106,7 +107,7 @@ class TableState:
     def size_bytes(self) -> int:
         """What the rows take in memory (without the key dictionary)."""
         chunks = sum(int(chunk.frame.estimated_size()) + chunk.codes.nbytes for chunk in self._chunks)
-        return chunks + self._row_of.nbytes + self._flags.nbytes
+        return chunks + self._row_of.nbytes + self._flags.size_bytes
 
     def __len__(self) -> int:
         """How many keys have a row."""
@@ -182,7 +183,7 @@ class TableState:
         kept = np.ones(len(last), np.bool_) if deleted is None else ~deleted[last]
         self._count += int(kept.sum()) - int((self._row_of[codes] != NO_ROW).sum())
         self._row_of[codes[~kept]] = NO_ROW
-        self._flags[codes] = flags
+        self._flags.put(codes, flags)
         if kept.any():
             self._append(codes[kept], rows.select(list(self._columns))[last[kept]])
         self._tidy()
@@ -191,7 +192,7 @@ class TableState:
         codes = self._codes.codes(keys)
         if self._codes.size > len(self._row_of):
             self._row_of = grown(self._row_of, self._codes.size, NO_ROW)
-            self._flags = grown(self._flags, self._codes.size, 0)
+            self._flags.reserve(self._codes.size)
         return codes
 
     def _append(self, codes: NDArray[np.uint32], frame: pl.DataFrame) -> None:
@@ -240,21 +241,26 @@ class TableState:
         """Renews the dictionary where most keys have no row and nothing of them is still to be told."""
         if not self._codes.should_renew:
             return
-        new_of = self._codes.renew((self._row_of != NO_ROW) | (self._flags != 0))
+        untold = self._flags.having(_CHANGED)
+        live = self._row_of != NO_ROW
+        live[untold] = True
+        new_of = self._codes.renew(live)
         if new_of is None:
             return
         old = np.flatnonzero(new_of >= 0)
-        row_of, flags = self._row_of[old], self._flags[old]
+        row_of, flags = self._row_of[old], self._flags.of(untold)
         self._row_of = grown(np.full(0, NO_ROW, np.int64), self._codes.size, NO_ROW)
-        self._flags = grown(np.zeros(0, np.uint8), self._codes.size, 0)
-        self._row_of[new_of[old]], self._flags[new_of[old]] = row_of, flags
+        self._row_of[new_of[old]] = row_of
+        self._flags = SlotFlags(_CHANGED)
+        self._flags.reserve(self._codes.size)
+        for flag in (_UNLOGGED, _UNSAVED):
+            self._flags.add(new_of[untold[(flags & flag) > 0]], flag)
         self._chunks = [_recoded(chunk, new_of) for chunk in self._chunks]
 
     def _puts(self, flag: int) -> list[Changes]:
-        codes = np.flatnonzero(self._flags & flag)
+        codes = self._flags.take(flag)
         if not len(codes):
             return []
-        self._flags[codes] &= ~flag & 0xFF
         numbers = self._row_of[codes]
         gone = numbers == NO_ROW
         keys = self._codes.texts(np.concatenate([codes[~gone], codes[gone]]))

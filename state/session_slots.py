@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .session_clusters import Ints, Spans
-from .slots import Accumulator, Slots, grown
+from .slot_flags import SlotFlags
+from .slots import Accumulator, Slots, different, grown
 
 _BUCKETS_A_SPAN: Final = 16
 _BUCKET_MS_MIN: Final = 1_000  # sessions of one second are looked through together: cheaper than many small buckets
@@ -23,24 +24,25 @@ _NO_BUCKET: Final = np.iinfo(np.int64).min
 class SessionSlots:
     """Columns `code`, `first`, `last`, `flags` and the accumulators, by slot; slots are reused."""
 
-    def __init__(self, closes_after_ms: int, accumulators: Sequence[Accumulator]) -> None:
+    def __init__(self, closes_after_ms: int, accumulators: Sequence[Accumulator], changed: int) -> None:
         self.accumulators = accumulators
         self.used = 0
         self.code = np.zeros(0, np.int64)
         self.first = np.zeros(0, np.int64)
         self.last = np.zeros(0, np.int64)
-        self.flags = np.zeros(0, np.uint8)
+        self.flags = SlotFlags(changed)
         self.live = np.zeros(0, np.bool_)
         self._next = np.full(0, -1, np.int64)
         self._bucket = np.zeros(0, np.int64)
         self._head = np.full(0, -1, np.int64)
-        self._free = np.zeros(0, np.int64)
+        self._free: list[Slots] = []
+        """A stack of what was let go together."""
         self._closes_after_ms = closes_after_ms
         self._bucket_ms = max(_BUCKET_MS_MIN, closes_after_ms // _BUCKETS_A_SPAN)
         self._wheel: dict[int, list[Slots]] = {}
 
     def __len__(self) -> int:
-        return self.used - len(self._free)
+        return self.used - sum(map(len, self._free))
 
     @property
     def size_bytes(self) -> int:
@@ -48,20 +50,15 @@ class SessionSlots:
             self.code,
             self.first,
             self.last,
-            self.flags,
             self.live,
             self._next,
             self._bucket,
         ]
-        own = sum(column.nbytes for column in [*columns, self._head, self._free])
-        return own + sum(accumulator.size_bytes for accumulator in self.accumulators)
+        own = sum(column.nbytes for column in [*columns, self._head, *self._free])
+        return own + self.flags.size_bytes + sum(accumulator.size_bytes for accumulator in self.accumulators)
 
     def all(self) -> Slots:
         return np.flatnonzero(self.live[: self.used])
-
-    def flagged(self, flag: int) -> Slots:
-        """Live ones with this flag."""
-        return np.flatnonzero(self.live[: self.used] & ((self.flags[: self.used] & flag) > 0))
 
     def spans(self, slots: Slots) -> Spans:
         return Spans(self.code[slots], self.first[slots], self.last[slots])
@@ -77,15 +74,22 @@ class SessionSlots:
 
     def taken(self, count: int) -> Slots:
         """Slots for new sessions, with empty accumulators and no flags."""
-        again, self._free = self._free[:count], self._free[count:]
-        first, self.used = self.used, self.used + count - len(again)
+        again, wanted = [], count
+        while wanted and self._free:
+            last = self._free.pop()
+            again.append(last[:wanted])
+            if len(last) > wanted:
+                self._free.append(last[wanted:])
+            wanted -= len(again[-1])
+        first, self.used = self.used, self.used + wanted
         if self.used > len(self.code):
             self._grow()
-        return np.concatenate([again, np.arange(first, self.used)])
+        return np.concatenate([*again, np.arange(first, self.used)])
 
     def _grow(self) -> None:
-        for name in ("code", "first", "last", "flags", "live"):
+        for name in ("code", "first", "last", "live"):
             setattr(self, name, grown(getattr(self, name), self.used, 0))
+        self.flags.reserve(self.used)
         self._next = grown(self._next, self.used, -1)
         self._bucket = grown(self._bucket, self.used, _NO_BUCKET)
         for accumulator in self.accumulators:
@@ -112,11 +116,12 @@ class SessionSlots:
     def release(self, slots: Slots) -> None:
         """These sessions are no more. Chains are mended by `link` or `unlink`."""
         self.live[slots] = False
-        self.flags[slots] = 0
+        self.flags.put(slots, 0)
         self._bucket[slots] = _NO_BUCKET
         for accumulator in self.accumulators:
             accumulator.clear(slots)
-        self._free = np.concatenate([slots, self._free])
+        if len(slots):
+            self._free.append(slots)
 
     def link(self, codes: Ints, slots: Slots) -> None:
         """These keys have these sessions and no others."""
@@ -147,7 +152,7 @@ class SessionSlots:
         slots = slots[self.live[slots] & (self._bucket[slots] == registered)]
         done = self.last[slots] + self._closes_after_ms <= watermark
         self._into_wheel(slots[~done], self._bucket[slots[~done]])
-        return np.unique(slots[done])  # a slot that was used again can be registered twice
+        return different(np.sort(slots[done]))  # a slot that was used again can be registered twice
 
     def recode(self, new_of: Ints, codes_size: int) -> None:
         """The key dictionary was renewed."""

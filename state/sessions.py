@@ -87,7 +87,7 @@ class SessionState:
         self._name, self._gap, self._grace = name, gap_ms, grace_ms
         self._restored = _LOGGED | (_GIVEN if updates else 0) | (0 if given_at_commits else _UNEMITTED)
         self._codes = KeyCodes()
-        self._slots = SessionSlots(gap_ms + grace_ms, accumulators)
+        self._slots = SessionSlots(gap_ms + grace_ms, accumulators, _CHANGED)
         self._layout = (np.dtype(np.int64), *(kind for a in self._slots.accumulators for kind in a.layout))
         self._crowded: set[int] = set()
         """Codes of keys with sessions less than a gap apart (see `one_by_one`)."""
@@ -179,7 +179,7 @@ class SessionState:
         target[fresh] = self._slots.taken(int(fresh.sum()))
         self._merge(target[into[extra]], old[extra])
         self._slots.put(target[changed], found.spans.taken(changed))
-        self._slots.flags[target[changed]] |= _CHANGED
+        self._slots.flags.add(target[changed], _CHANGED)
         self._add_rows(target[of_rows], rows)
         self._slots.link(touched, target)
         if closed.any():
@@ -193,16 +193,17 @@ class SessionState:
 
     def _take_back(self, slots: Slots) -> None:
         """These sessions lose their names."""
-        known = slots[(self._slots.flags[slots] & _KNOWN) > 0]
+        known = slots[(self._slots.flags.of(slots) & _KNOWN) > 0]
         if len(known):
             self._remember(known, _KNOWN)
-            self._slots.flags[known] &= 0xFF & ~_KNOWN
+            self._slots.flags.remove(known, _KNOWN)
 
     def _remember(self, slots: Slots, flags: int) -> None:
         spans = self._slots.spans(slots)
         gone = Gone(self._codes.texts(spans.code), spans.first, spans.last + self._gap)
+        known = self._slots.flags.of(slots) & flags
         for flag, pending in self._gone.items():
-            there = (self._slots.flags[slots] & flag & flags) > 0
+            there = (known & flag) > 0
             if there.any():
                 pending.append(gone.taken(there))
 
@@ -239,7 +240,7 @@ class SessionState:
     def _close(self, due: Slots, *, changed_only: bool) -> SessionRows | None:
         if not len(due):
             return None
-        given = due[(self._slots.flags[due] & _UNEMITTED) > 0] if changed_only else due
+        given = due[(self._slots.flags.of(due) & _UNEMITTED) > 0] if changed_only else due
         rows = self._rows(given[np.argsort(self._slots.last[given], kind="stable")])
         self._remember(due, _LOGGED | _SAVED)
         codes = distinct(self._slots.code[due], self._codes.size)
@@ -253,9 +254,8 @@ class SessionState:
 
     def take_updates(self) -> tuple[SessionRows | None, Gone | None]:
         """Sessions changed since the last call, and names taken back since; no name is in both."""
-        slots = self._slots.flagged(_UNEMITTED)
-        self._slots.flags[slots] &= 0xFF & ~_UNEMITTED
-        self._slots.flags[slots] |= _GIVEN
+        slots = self._slots.flags.take(_UNEMITTED)
+        self._slots.flags.add(slots, _GIVEN)
         rows = self._rows(slots)
         return rows, self._joined_gone(_GIVEN)
 
@@ -317,9 +317,9 @@ class SessionState:
         if gone is not None:
             keys = window_keys(gone.starts, gone.keys)
             changes.append(Changes(keys, pa.nulls(len(keys), pa.large_binary())))
-        slots = self._slots.flagged(changed)
+        slots = self._slots.flags.take(changed)
         if len(slots):
-            self._slots.flags[slots] = self._slots.flags[slots] & (0xFF & ~changed) | known
+            self._slots.flags.add(slots, known)
             spans = self._slots.spans(slots)
             parts = [spans.last, *(part for a in self._slots.accumulators for part in a.encode(slots))]
             changes.append(Changes(window_keys(spans.first, self._codes.texts(spans.code)), pack(parts)))
@@ -359,7 +359,7 @@ class SessionState:
         slots = self._slots.taken(len(starts))
         codes = self._codes.codes(keys).astype(np.int64)
         self._slots.put(slots, Spans(codes, starts, np.asarray(last)))
-        self._slots.flags[slots] = flags
+        self._slots.flags.put(slots, flags)
         for accumulator in self._slots.accumulators:
             mine, parts = parts[: len(accumulator.layout)], parts[len(accumulator.layout) :]
             accumulator.decode(slots, mine)

@@ -38,7 +38,7 @@ Layout = tuple[np.dtype[Any] | None, ...]
 
 _SLOTS_MIN = 256
 _DEAD_CODES_MIN = 1 << 16  # below this, renewing the dictionary costs more than its memory
-_MARKS_A_ROW_MAX = 1_000
+_MARKS_A_ROW_MAX = 8  # beyond it sorting the rows is cheaper than looking through the marks
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -145,12 +145,17 @@ class FixedAccumulator:
 
 
 def distinct(codes: NDArray[_Scalar], size: int) -> NDArray[np.int64]:
-    """The different ones, ascending, all below `size`. (`np.unique` takes 0.3 us a row, marking them 0.003.)"""
+    """The different ones, ascending, all below `size`. (`np.unique` takes 0.07 us a row and more, sorting 0.004, marking 0.001.)"""
     if len(codes) * _MARKS_A_ROW_MAX < size:
-        return np.unique(codes).astype(np.int64)
+        return different(np.sort(codes)).astype(np.int64)
     marks = np.zeros(size, np.bool_)
     marks[codes] = True
     return np.flatnonzero(marks)
+
+
+def different(ascending: NDArray[_Scalar]) -> NDArray[_Scalar]:
+    """Each once."""
+    return ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(ascending) else ascending
 
 
 class KeyCodes:

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .keys import int_key, key_int
+from .slot_flags import SlotFlags
 from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, Values, distinct, grown, pack, plain, unpack
 from .store import Changes, KeyRange, StoreWrite
 from .window_keys import CLOSED_KEY, WINDOW_KEY_BYTES_MIN, split_keys, window_keys
@@ -48,8 +49,7 @@ class Window:
         self.used = 0
         self._slot_of = np.full(0, -1, np.int32)
         self._codes = np.zeros(0, np.uint32)
-        self._touched = np.zeros(0, np.bool_)
-        self._flags = np.zeros(0, np.uint8)
+        self._flags = SlotFlags(_CHANGED)
 
     def slots(self, codes: NDArray[Any], codes_size: int) -> Slots:
         """The slots of these codes, all below `codes_size`; new ones get a slot."""
@@ -64,8 +64,7 @@ class Window:
         first, self.used = self.used, self.used + len(codes)
         if self.used > len(self._codes):
             self._codes = grown(self._codes, self.used, 0)
-            self._touched = grown(self._touched, self.used, False)
-            self._flags = grown(self._flags, self.used, 0)
+            self._flags.reserve(self.used)
             for accumulator in self.accumulators:
                 accumulator.reserve(len(self._codes))
         self._codes[first : self.used] = codes
@@ -75,7 +74,7 @@ class Window:
         self, codes: NDArray[Any], codes_size: int, values: Sequence[Values | None], times: NDArray[np.int64]
     ) -> None:
         slots = self.slots(codes, codes_size)
-        self._touched[slots] = True
+        self._flags.touch(slots)
         for accumulator, column in zip(self.accumulators, values, strict=True):
             accumulator.add(slots, column, times)
 
@@ -88,25 +87,20 @@ class Window:
             slots, parts = slots[rows], [[taken(part, rows) for part in of_one] for of_one in parts]
         for accumulator, of_one in zip(self.accumulators, parts, strict=True):
             accumulator.decode(slots, of_one)
-        self._flags[slots] = flags
+        self._flags.put(slots, flags)
 
     def changed(self, flag: int) -> Slots:
         """Slots changed since this flag was last taken; takes it."""
-        touched = np.flatnonzero(self._touched[: self.used])
-        self._touched[touched] = False
-        self._flags[touched] |= _CHANGED
-        slots = np.flatnonzero(self._flags[: self.used] & flag)
-        self._flags[slots] &= ~flag & 0xFF
-        return slots
+        return self._flags.take(flag)
 
     def mark(self, slots: Slots, flag: int) -> None:
-        self._flags[slots] |= flag
+        self._flags.add(slots, flag)
 
     def all(self) -> Slots:
         return np.arange(self.used)
 
     def logged(self) -> Slots:
-        return np.flatnonzero(self._flags[: self.used] & _LOGGED)
+        return self._flags.having(_LOGGED)
 
     def codes(self, slots: Slots) -> NDArray[np.uint32]:
         return self._codes[slots]
@@ -120,7 +114,7 @@ class Window:
 
     @property
     def size_bytes(self) -> int:
-        own = self._slot_of.nbytes + self._codes.nbytes + self._touched.nbytes + self._flags.nbytes
+        own = self._slot_of.nbytes + self._codes.nbytes + self._flags.size_bytes
         return own + sum(accumulator.size_bytes for accumulator in self.accumulators)
 
 
