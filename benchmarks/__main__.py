@@ -23,9 +23,11 @@ from millstream.topics.kafka.broker import KafkaBroker
 
 from .clicks import PARTITIONS, Clicks
 from .failover import results as failover_results
+from .keys import results as keys_results
 from .peers.run import PEERS, run_peer
 from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
+from .retrieval_quality import results_of_environment
 from .stages import line
 from .visits import Visits
 from .words import Words
@@ -233,8 +235,11 @@ def main(names: list[str]) -> None:
     results += told(recovery_results())
     results += told(failover_results())
     results += told(retrieval_results())
+    results += told(results_of_environment())
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"machine": about, "results": [asdict(result) for result in results]}, indent=2) + "\n")
+    print("By the number of keys and the length of the history:", flush=True)
+    found = {"machine": about, "results": [asdict(result) for result in results], "keys": keys_results(runs=1)}
+    OUT.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
