@@ -1,6 +1,7 @@
 """Which parser reads a document: what its bytes say wins over what its type and its name say.
 
     %PDF-                             pdf, whatever it is called
+    PNG, JPEG, GIF, TIFF, WebP        image
     PK, and word/, ppt/ or xl/        docx, pptx, xlsx
     a compound file                   refused: encrypted, or of before 2007
     other archives, programs, ...     refused, by name
@@ -19,6 +20,7 @@ from .parser import parser_for
 
 _PDF_SEARCH_BYTES: Final = 16  # some writers put a few bytes before it
 _OFFICE: Final = (("docx", b"word/document"), ("pptx", b"ppt/presentation"), ("xlsx", b"xl/workbook"))
+_PICTURES: Final = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _REFUSED: Final = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
@@ -52,6 +54,8 @@ def sniffed(content: bytes) -> str:
             raise ParseError(f"the document is {what}, which is not read")
     if content.startswith(b"PK\x03\x04"):
         return next((name for name, mark in _OFFICE if mark in content), "zip")
+    if content.startswith(_PICTURES) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
+        return "image"
     return "pdf" if b"%PDF-" in content[:_PDF_SEARCH_BYTES] else ""
 
 

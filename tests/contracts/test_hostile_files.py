@@ -14,8 +14,8 @@ from millstream.rag.parts import part_names
 from tests.rag.hostile import HOSTILE, Hostile
 
 SPLITTER = Part("recursive")
-NOT_FILES = {"image", "audio"}
-"""Parsers of what is not text: see their own tests."""
+NOT_FILES = {"audio"}
+"""Read elsewhere, by an endpoint: see its own tests."""
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from millstream.rag.parser import Limits, Parser, parser_for
 from millstream.rag.parts import part_named, part_names
 from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
+from tests.rag.pictures import picture
 
 GOOD = {
     "csv": b"Hello there.\n",
@@ -23,6 +24,7 @@ GOOD = {
     "text": b"Hello there.",
     "xlsx": xlsx(Greetings=[["Hello there."]]),
     "markdown": b"# Hello there.",
+    "image": picture("Hello there."),
     "html": b"<h1>Hello there.</h1>",
     "pdf": pdf("Hello there."),
 }
@@ -172,5 +174,5 @@ def test_a_parser_is_chosen_by_type_then_by_ending(content_type: str, uri: str, 
 
 
 def test_a_type_nobody_parses_is_refused() -> None:
-    with pytest.raises(ParseError, match=r"image/png.*a\.png"):
-        parser_for("image/png", "a.png")
+    with pytest.raises(ParseError, match=r"video/mp4.*a\.mp4"):
+        parser_for("video/mp4", "a.mp4")

@@ -10,6 +10,7 @@ from functools import cache
 
 from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
+from tests.rag.pictures import huge_picture, picture
 
 BOMB_BYTES = 250 << 20
 OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
@@ -35,7 +36,7 @@ class Hostile:
 
     @property
     def uri(self) -> str:
-        ending = {"text": "txt", "markdown": "md", "email": "eml"}.get(self.parser, self.parser)
+        ending = {"text": "txt", "markdown": "md", "email": "eml", "image": "png"}.get(self.parser, self.parser)
         return f"{self.name.replace(' ', '-')}-{self.parser}.{ending}"
 
 
@@ -163,6 +164,10 @@ HOSTILE = [
         lambda: email("x", "", "Many", **{f"a{n}__txt": b"x" for n in range(200)}),
     ),
     Hostile("email", "no header", "no e-mail", lambda: b"\n\njust text"),
+    Hostile("image", "pixel bomb", "pixels_max", lambda: huge_picture(30_000)),
+    Hostile("image", "larger pixel bomb", "pixels_max", lambda: huge_picture(400_000)),
+    Hostile("image", "truncated", "not a readable picture", lambda: picture("Hello.")[:100]),
+    Hostile("image", "text by that name", "not a readable picture", lambda: b"just text"),
     Hostile("html", "bytes", "NUL", lambda: bytes(range(256))),
     Hostile("markdown", "bytes", "NUL", lambda: bytes(range(256))),
     Hostile("text", "program", "program|NUL", lambda: b"\x7fELF" + bytes(64)),

@@ -16,6 +16,7 @@ from millstream.rag.places import places
 from millstream.rag.sniff import chosen_parser
 from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
+from tests.rag.pictures import picture
 
 
 def parsed(name: str, content: bytes, limits: Limits | None = None, **options: object) -> Parsed:
@@ -185,6 +186,7 @@ def test_a_name_is_a_label(name: str, shown: str) -> None:
         (xlsx(S=[["x"]]), "", "no ending", "xlsx"),
         (pptx(("x", "y")), "application/octet-stream", "a.docx", "pptx"),
         (b"plain", "application/pdf", "a.pdf", "pdf"),
+        (b"\x89PNG\r\n\x1a\n", "text/plain", "a.txt", "image"),
         (b"plain", "", "a.txt", "text"),
         (b"PK\x03\x04broken", "", "a.docx", "docx"),
     ],
@@ -207,3 +209,13 @@ def test_an_unclosed_quote_is_a_huge_cell() -> None:
 def test_the_wrong_kind_of_office_file_is_refused() -> None:
     with pytest.raises(ParseError, match=r"no xl/workbook\.xml"):
         parsed("xlsx", docx("x"))
+
+
+def test_a_picture_is_read_line_by_line() -> None:
+    found = parsed("image", picture("The lamp is made", "in Jena."))
+    assert (found.text, found.metadata) == ("The lamp is made\nin Jena.", {"width": 640, "height": 160})
+
+
+def test_a_picture_without_text_is_refused() -> None:
+    with pytest.raises(ParseError, match="no text was found"):
+        parsed("image", picture(""))
