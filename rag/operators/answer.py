@@ -17,7 +17,7 @@ from ...state.store import Database
 from ...topics.batch import Batch
 from ...topics.broker import Broker
 from ...topics.schema import Schema
-from ...workers.operator import AsyncOperator, Call, Context, Emit
+from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
 from ..answer_work import Answered, AnswerParts, answered
 from ..call_cache import CallCache
 from ..document import Answer as AnswerValue
@@ -45,6 +45,10 @@ class Answer:
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         check_raw(self.kind, inputs)
         return (RAW, RAW)
+
+    def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
+        """What a model said is kept with all it depends on in its key: other settings do no harm to it."""
+        return StateDefinition({"completions": "1"})
 
     def build(self, inputs: Sequence[Schema]) -> AnswerRun:
         return AnswerRun(self.settings, self.parts)
@@ -100,7 +104,19 @@ class AnswerRun(AsyncOperator):
         for entry in outcome.entries:
             self._cache.put(*entry)
         answer = outcome.answer
-        self.context.count("questions_failed" if answer.error else "questions_answered", 1)
+        self._count(answer)
         output = RETRIEVALS if outcome.retrieval_only else ANSWERS
         record = (key or answer.id.encode() or None, write_answer(answer))
         return [Emit(raw_batch(call.row, [record]), output)]
+
+    def _count(self, answer: AnswerValue) -> None:
+        self.context.count("questions_failed" if answer.error else "questions_answered", 1)
+        counts = {
+            "questions_refused": int(answer.no_answer),
+            "model_rounds": answer.rounds,
+            "prompt_tokens": answer.tokens.prompt,
+            "completion_tokens": answer.tokens.completion,
+        }
+        for what, amount in counts.items():
+            if amount:
+                self.context.count(what, amount)
