@@ -22,7 +22,7 @@ class Mark(NamedTuple):
 
 Place = dict[str, Any]
 
-RANGES: Final = ("page", "slide", "sheet", "row")
+RANGES: Final = ("page", "slide", "sheet", "row", "second")
 """Keys of which a chunk may cover more than one."""
 
 

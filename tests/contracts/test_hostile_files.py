@@ -15,7 +15,7 @@ from tests.rag.hostile import HOSTILE, Hostile
 
 SPLITTER = Part("recursive")
 NOT_FILES = {"audio"}
-"""Read elsewhere, by an endpoint: see its own tests."""
+"""Read elsewhere, by an endpoint: see tests/rag/test_audio.py."""
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +15,10 @@ from millstream.rag.parts import part_named, part_names
 from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
 from tests.rag.pictures import picture
+from tests.rag.transcriber import Transcriber, recording, transcribing
 
 GOOD = {
+    "audio": recording(),
     "csv": b"Hello there.\n",
     "docx": docx("Hello there."),
     "email": email("Hello there."),
@@ -30,9 +33,15 @@ GOOD = {
 }
 
 
+@pytest.fixture(scope="module")
+def transcriber() -> Iterator[Transcriber]:
+    with transcribing() as server:
+        yield server
+
+
 @pytest.fixture(params=part_names("parser"))
-def parser(request: pytest.FixtureRequest) -> Parser:
-    return part_named("parser", request.param)
+def parser(request: pytest.FixtureRequest, transcriber: Transcriber) -> Parser:
+    return part_named("parser", request.param, {"url": transcriber.url} if request.param == "audio" else {})
 
 
 @pytest.fixture
