@@ -109,7 +109,8 @@ class Reader(Protocol):
         """At most about `records_max` records (whole record batches), in order a partition; [] after `timeout_ms`.
 
         `partitions` limits the poll to some of the assigned; records prefetched for the others are kept.
-        An empty `Fetch` is returned when only the position moved, or when a partition became caught up.
+        An empty `Fetch` is returned when only the position moved, or when a partition became caught up; and one that is not
+        caught up when that is not known any more, since its broker does not answer.
         Raises BrokerUnavailableError, ConfigurationError (the offset is out of range: names both ends).
         """
         ...

@@ -61,6 +61,8 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
 
     def __init__(self, client: Any, subscription: Any, settings: KafkaSettings, isolation: str) -> None:
         self._told_caught_up: set[TopicPartition] = set()
+        self._unheard: set[TopicPartition] = set()
+        """Told to be caught up, and their broker did not answer since: nobody knows."""
         self._missing_since: dict[TopicPartition, float] = {}
         self._asked_leaders_at = 0.0
         super().__init__(
@@ -92,6 +94,7 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
             if fetch is not None:
                 fetches.append(fetch)
                 left -= len(fetch)
+        fetches += self._no_longer_caught_up(partitions)
         fetches += self._caught_up(partitions, {fetch.partition for fetch in fetches})
         return fetches
 
@@ -130,6 +133,29 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
             fetches.append(moved(partition, state.position, self._end_of(state)))
         return fetches
 
+    def _lose_sight(self, assignment: Any, tps: Collection[TopicPartition]) -> None:
+        """Their broker did not answer. Records may come to them meanwhile."""
+        for tp in self._told_caught_up.intersection(tps):
+            self._told_caught_up.discard(tp)
+            self._unheard.add(tp)
+            if assignment.active:
+                assignment.state_value(tp).highwater = None
+
+    def _no_longer_caught_up(self, partitions: Collection[TopicPartition] | None) -> list[Fetch]:
+        """Of partitions out of reach: empty fetches whose end is one further."""
+        told = {tp for tp in self._unheard if partitions is None or tp in partitions}
+        self._unheard -= told
+        subscription = self._subscriptions.subscription
+        if not told or subscription is None or subscription.assignment is None:
+            return []
+        assignment = subscription.assignment
+        places = [(tp, assignment.state_value(tp)) for tp in sorted(told & set(assignment.tps))]
+        return [
+            moved(Partition(tp.topic, tp.partition), state.position, state.position + 1)
+            for tp, state in places
+            if state.has_valid_position and tp not in self._told_caught_up
+        ]
+
     def _newly_caught_up(self) -> list[TopicPartition]:
         subscription = self._subscriptions.subscription
         if subscription is None or subscription.assignment is None:
@@ -152,6 +178,7 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
     def forget_end(self, tp: TopicPartition) -> None:
         """After a seek: what was known of the end belongs to another position."""
         self._told_caught_up.discard(tp)
+        self._unheard.discard(tp)
         state = self._subscriptions.subscription.assignment.state_value(tp)
         state.highwater = state.lso = None
 
@@ -197,6 +224,8 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
         try:
             response = await self._client.send(node_id, request)
         except kafka.KafkaError:
+            asked_for = {TopicPartition(topic, row[0]) for topic, rows in request.topics for row in rows}
+            self._lose_sight(assignment, asked_for)
             await asyncio.sleep(self._retry_backoff)
             return False
         if not assignment.active:
@@ -209,6 +238,8 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
                 state = assignment.state_value(tp)
                 if state.has_valid_position and state.position == asked[tp]:
                     added = self._answered(tp, assignment, code, highwater, rest)
+                    if code:
+                        self._lose_sight(assignment, [tp])
                     woken |= added
                     retry |= bool(code) and not added
         if retry and not woken:

@@ -161,6 +161,7 @@ class KafkaReader(Reading):
         fetcher = self._running()
         assert self._client is not None
         fetcher._told_caught_up.clear()
+        fetcher._unheard.clear()
         self._client.set_topics({partition.topic for partition in positions})
         self._subscription.assign_from_user([_tp(partition) for partition in positions])
         for partition, offset in positions.items():

@@ -111,7 +111,7 @@ async def test_a_killed_broker_that_comes_back_goes_on_where_it_was(node, alone,
     while not any(map(len, fetches)):
         fetches += await consumer.poll(timeout_ms=1_000, records_max=10)
     node.kill()
-    assert [] == await consumer.poll(timeout_ms=300, records_max=10)
+    assert not any(map(len, await consumer.poll(timeout_ms=300, records_max=10)))
     await producer.begin()
     with pytest.raises(TopicsError):
         await (await producer.send(place, records(b"lost")))
@@ -196,3 +196,29 @@ async def taken(cluster, place, unique):
 def leader_of(producer, place) -> int:
     """Its node, counted from 1; the producer learns it with its first send."""
     return producer._client.cluster.leader_for_partition(TopicPartition(place.topic, place.index))
+
+
+async def test_who_cannot_be_reached_is_not_known_to_be_caught_up(node, alone, unique):
+    """Records may come to it meanwhile: it does not become idle, and has to be caught up anew."""
+    place = Partition(unique("t"), 0)
+    await alone.create_topics([TopicSpec(place.topic, 1)])
+    reader = alone.reader()
+    await reader.start()
+    reader.assign({place: 0})
+
+    async def told(caught_up: bool) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                fetches = await reader.poll(timeout_ms=200, records_max=10)
+                if any(fetch.caught_up == caught_up and not len(fetch) for fetch in fetches):
+                    return
+
+    await told(caught_up=True)
+    node.pause()
+    try:
+        await told(caught_up=False)
+    finally:
+        node.resume()
+    await told(caught_up=True)
+    assert reader.position(place) == 0
+    await reader.stop()
