@@ -27,7 +27,6 @@ from millstream.topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch, Parti
 from millstream.topics.broker import Committed
 from millstream.workers.app import App
 from millstream.workers.instrument import Silent
-from millstream.workers.reducers.collect import Collect
 from millstream.workers.reducers.count import Count
 from millstream.workers.reducers.sum import Sum
 from millstream.workers.stream import Stream
@@ -60,8 +59,7 @@ class Sample:
 
 
 def _windows(rows: Stream, _: Stream) -> Stream:
-    windows = rows.window(tumbling("1s"), by="key", grace="100ms", emit="final")
-    return windows.agg(n=Count(), total=Sum("n"), all=Collect("n"))
+    return rows.window(tumbling("1s"), by="key", grace="100ms", emit="final").agg(n=Count(), total=Sum("n"))
 
 
 def _sessions(rows: Stream, _: Stream) -> Stream:

@@ -25,9 +25,10 @@ SMALL = StateSettings(block_cache_bytes=4096 * KIB, write_buffers_bytes=1024 * K
 
 def _grew(found: Sequence[Sample]) -> list[str]:
     """What is on average half as much again in the last third of the run as it was in the first."""
-    thirds = found[: PERIODS // 3], found[-PERIODS // 3 :]
+    third = len(found) // 3
+    thirds = found[:third], found[-third:]
     means = {
-        name: [fmean(getattr(one, name) for one in third) for third in thirds]
+        name: [fmean(getattr(one, name) for one in one_third) for one_third in thirds]
         for name in ("state_bytes", "entries", "disk_bytes")
     }
     return [f"{name}: {first:.0f} to {last:.0f}" for name, (first, last) in means.items() if last > 1.5 * first]
@@ -42,5 +43,5 @@ def test_negative_control_a_window_that_does_not_close_grows(tmp_path: Path, mon
     """In memory, in entries and on disk, and it is noticed."""
     endless = {"day": lambda rows, others: rows.window(tumbling("1d"), by="key").agg(n=Count())}
     monkeypatch.setattr(ever_new_keys, "JOBS", endless)
-    grew = _grew(list(samples("day", PERIODS, ROWS, tmp_path, SMALL)))
+    grew = _grew(list(samples("day", PERIODS // 2, ROWS, tmp_path, SMALL)))
     assert [text.split(":")[0] for text in grew] == ["state_bytes", "entries", "disk_bytes"]
