@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import random
+import re
+import sys
+import zipfile
 from datetime import date, datetime, time
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 
-from millstream.rag.errors import ParseError, ParseLimitError
+from millstream.rag.errors import ParseError, ParseLimitError, PartError
 from millstream.rag.parser import Limits, Parsed
 from millstream.rag.parsers.email import safe_name
 from millstream.rag.parts import part_named
 from millstream.rag.places import places
 from millstream.rag.sniff import chosen_parser
+from tests.rag.hostile import OFFICE, with_member
 from tests.rag.office_files import docx, email, pptx, xlsx
 from tests.rag.pdfs import pdf
 from tests.rag.pictures import picture
@@ -219,3 +226,40 @@ def test_a_picture_is_read_line_by_line() -> None:
 def test_a_picture_without_text_is_refused() -> None:
     with pytest.raises(ParseError, match="no text was found"):
         parsed("image", picture(""))
+
+
+def _mutated(xml: str, draw: random.Random) -> str:
+    """Attributes and texts put in place of others, elements doubled or put inside themselves."""
+    tokens = re.findall(r"<[^>]*>|[^<]+", xml)
+    odd = ["", "-1", "9" * 20, "A", "XFD1048577", "s", "../../x", "1e999", "nan"]
+    for _ in range(draw.randint(1, 3)):
+        at = draw.randrange(len(tokens))
+        element = re.match(r"<([\w:]+)[ >]", tokens[at])
+        if not tokens[at].startswith("<"):
+            tokens[at] = draw.choice(odd)
+        elif draw.random() < 0.6:
+            tokens[at] = re.sub(r'="[^"]*"', lambda _: f'="{draw.choice(odd)}"', tokens[at], count=2)
+        elif tokens[at].endswith("/>"):
+            tokens[at] *= 3
+        elif element:
+            tokens[at] += f"<{element[1]}></{element[1]}>"
+    return "".join(tokens)
+
+
+@pytest.mark.parametrize("kind", OFFICE)
+def test_an_odd_office_file_gives_text_or_a_parse_error(kind: str) -> None:
+    draw = random.Random(kind)
+    good = OFFICE[kind]
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        names = [name for name in archive.namelist() if not re.search("theme|Layout|docProps", name) and "xml" in name]
+        parts = {name: archive.read(name).decode() for name in names}
+    for _ in range(40):
+        name = draw.choice(sorted(parts))
+        with contextlib.suppress(ParseError):
+            parsed(kind, with_member(good, name, _mutated(parts[name], draw).encode())).text.encode()
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(PartError, match=r"pip install 'millstream\[ocr\]'"):
+        parsed("image", picture("x"))
