@@ -3,10 +3,11 @@
     JoinBuffer: time buckets (a quarter of the reach) -> a few sorted runs each (`state/join_runs.py`), the cold ones on disk
 
 Insert: one argsort of the batch. Runs of one bucket are merged size-tiered, three of about one size at a time (a stable argsort
-of concatenated sorted runs is a linear merge). Probe: two binary searches a row and run give the slice of rows with the
-same hash within the bounds; equal hashes are not yet equal keys, so whoever probes compares the real keys. Rows behind
-the horizon go a run at a time. Nothing is per key and nothing per row in Python. Related: the sort-merge stream joins of
-"Kang, Naughton, Viglas: Evaluating Window Joins over Unbounded Streams" (ICDE 2003); the tiers are those of an LSM tree.
+of concatenated sorted runs is a linear merge), and all of them once time has gone on to the next bucket. Probe: a binary search
+a row and run, and one more where something is found, give the slice of rows with the same hash within the bounds; equal hashes
+are not yet equal keys, so whoever probes compares the real keys. Rows behind the horizon go a run at a time. Nothing is per key
+and nothing per row in Python. Related: the sort-merge stream joins of "Kang, Naughton, Viglas: Evaluating Window Joins over
+Unbounded Streams" (ICDE 2003); the tiers are those of an LSM tree.
 
 Larger than memory: `spill` writes the runs of the oldest bucket to disk, where they stay as they are until they expire. The
 oldest, since nothing more is inserted there, so its runs are merged already and are written once, and since its files are the
@@ -119,9 +120,23 @@ class JoinBuffer:
     def _insert(self, bucket: int, kept: Kept, order: Ints) -> None:
         base = bucket * self.width
         codes = kept.high[order] | (kept.times[order] - base).astype(np.uint64)
+        if bucket not in self._buckets:
+            self._settle(bucket)
         runs = self._buckets.setdefault(bucket, [])
         runs.append(Run(codes, order.astype(np.uint32), kept, base))
         _tidy(runs, self.run_bytes_max)
+
+    def _settle(self, newer: int) -> None:
+        """Time has gone on to a newer bucket: little more comes into the one before, so its runs become one, which is looked
+        through at once. Without that there are many for as long as rows are kept, however few are in the last one."""
+        before = max(self._buckets, default=newer)
+        free = [run for run in self._buckets.get(before, ()) if run.order is None and not run.disk_bytes]
+        if before >= newer or len(free) < 2:
+            return
+        group = free if self.run_bytes_max is None else _cold(free, self.run_bytes_max)
+        if len(group) > 1:
+            others = [run for run in self._buckets[before] if run not in group]
+            self._buckets[before] = [merged(group), *others]
 
     def _widen(self, which: Ints) -> bool:
         """Fewer, wider buckets where rows are sparse; each old one lies within a new one, its runs stay as they are."""

@@ -76,3 +76,26 @@ def test_the_order_is_right_for_any_span() -> None:
         order = sort_order(high, times)
         pairs = [(int(high[at]), int(times[at])) for at in order]
         assert pairs == sorted(pairs)
+
+
+def test_a_bucket_that_time_has_left_is_one_run() -> None:
+    """However many batches came, so a longer history is not looked through in more runs a bucket."""
+    buffer, batches = JoinBuffer(4_000, 4_000, outer=True), 0
+    for begin in range(0, 3_000, 10):
+        buffer.insert(kept([("abc"[at % 3], begin + at) for at in range(10)], first=begin, outer=True))
+        batches += 1
+    newest = buffer.runs - 2  # three buckets of 1,000 ms, of which two are left behind
+    assert 1 <= newest <= 12 < batches
+    assert found(buffer, "a", 0, 3_000, 10_000) == [begin + at for begin in range(0, 3_000, 10) for at in (0, 3, 6, 9)]
+    buffer.insert(kept([("a", 500)], first=9_999, outer=True))
+    assert found(buffer, "a", 500, 500, 10) == [500, 9_999]
+
+
+def test_what_left_memory_stays_there_when_time_goes_on() -> None:
+    """And no run becomes larger than was said."""
+    buffer = JoinBuffer(4_000, 4_000, outer=False)
+    for begin in range(0, 2_000, 100):
+        buffer.run_bytes_max = 4_000
+        buffer.insert(kept([("a", begin + at) for at in range(100)], first=begin, outer=False))
+    assert max(run.size_bytes for run in buffer._runs()) <= 4_000
+    assert found(buffer, "a", 0, 2_000, 10_000) == list(range(2_000))
