@@ -15,6 +15,8 @@ from .filter import Filter
 from .messages import Query, query_id, read_query
 from .retrieve import Retriever
 from .settings import AnswerSettings
+from .standing import signature
+from .standing_work import Send, StandingQuestions
 from .view import IndexView
 
 
@@ -26,6 +28,10 @@ class Answered:
     retrieval_only: bool = False
     entries: Entries = ()
     """For the cache of calls: what the model said, where it was asked."""
+    query: Query | None = None
+    """None: it could not be read."""
+    shown: str = ""
+    """Signature of the hits, of a standing question."""
 
 
 class AnswerParts:
@@ -42,6 +48,8 @@ class AnswerParts:
         clock: Callable[[], float],
         loop: asyncio.AbstractEventLoop | None = None,
         earlier_closed: Callable[[], Awaitable[None]] | None = None,
+        *,
+        ask_again: Send | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -50,7 +58,9 @@ class AnswerParts:
         self._is_closed = False
         self.asking = Asking(settings)
         self.view = open_view(self.asking.embedder)
+        self.standing = StandingQuestions(self.asking, self.view, self.retriever, ask_again or _nobody)
         self._running: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._retriever: Retriever | None = None
 
     def start(self) -> None:
@@ -63,6 +73,7 @@ class AnswerParts:
             return
         if self._running is None and not self._is_closed:
             self._running = loop.create_task(self._run())
+            self._keeping = loop.create_task(self.standing.run())
 
     async def _run(self) -> None:
         """After a rebalance that took every task and gave some back, the view before this one still holds the database."""
@@ -72,9 +83,10 @@ class AnswerParts:
 
     async def close(self) -> None:
         self._is_closed = True
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        for task in (self._keeping, self._running):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self.asking.close()
 
     def retriever(self) -> Retriever:
@@ -88,7 +100,7 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
     started = parts.clock()
     parts.start()
     blank = Answer(query_id(key, value), "")
-    only_chunks, told = False, Told(blank)
+    only_chunks, told, query = False, Told(blank), None
     try:
         query = read_query(key, value)
         blank, only_chunks = replace(blank, question=query.question), parts.asking.strategy(query) == "retrieve"
@@ -101,7 +113,7 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
         answer = replace(blank, error=str(error))
     took_ms = round((parts.clock() - started) * 1000)
     answer = replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms)
-    return Answered(answer, only_chunks, told.entries)
+    return Answered(answer, only_chunks, told.entries, query, told.shown)
 
 
 async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
@@ -112,4 +124,9 @@ async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
         await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
     ranked = await parts.asking.found(query, parts.retriever())
     blank = Answer(query.id, query.question, index_position=parts.view.positions())
-    return await parts.asking.told(query, ranked, blank, cache)
+    told = await parts.asking.told(query, ranked, blank, cache)
+    return replace(told, shown=signature(ranked.hits)) if query.standing else told
+
+
+async def _nobody(partition: int, key: bytes, value: bytes) -> None:
+    """Where no broker is bound, nobody can be asked again."""

@@ -16,6 +16,7 @@ from .completions import Completions
 from .document import Answer, Asked, Hit, Tokens
 from .embedder import Embedder
 from .filter import Filter
+from .index import Vector
 from .llm import LLM, Completion
 from .messages import Query, Strategy
 from .parts import part_named
@@ -33,6 +34,17 @@ class Told:
 
     answer: Answer
     entries: Entries = ()
+    shown: str = ""
+    """Signature of the hits, of a standing question."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Hits by s1, the question's vector, and how many there could have been."""
+
+    hits: list[Hit]
+    vector: Vector
+    wanted: int
 
 
 class Asking:
@@ -60,14 +72,20 @@ class Asking:
 
         `without`: as if these documents were not in the index (`millstream evaluate --calibrate`).
         """
+        return await self.ranked(query, await self.looked_up(query, retriever, without), retriever)
+
+    async def looked_up(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Found:
+        """Before reranking."""
         wanted_filter = None if query.filter is None else Filter(query.filter)
         vector = (await self.embedder.embed([query.question], "query"))[0]
-        wanted, rerank = self._wanted(query), self.settings.retrieval.rerank_chunks
-        look_up = Wanted(query.question, vector, max(wanted, rerank), wanted_filter, query.tenant, without)
-        hits = retriever.retrieve(look_up)
-        ranked = await self.reranker.rerank(Candidates(query.question, tuple(hits), retriever.sigma()))
+        wanted = max(self._wanted(query), self.settings.retrieval.rerank_chunks)
+        looked_for = Wanted(query.question, vector, wanted, wanted_filter, query.tenant, without)
+        return Found(retriever.retrieve(looked_for), vector, wanted)
+
+    async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
+        ranked = await self.reranker.rerank(Candidates(query.question, tuple(found.hits), retriever.sigma()))
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)
-        return replace(ranked, hits=hits[:wanted])
+        return replace(ranked, hits=hits[: self._wanted(query)])
 
     def _wanted(self, query: Query) -> int:
         """At least two under `adaptive`: how far the second is behind says something of the first."""

@@ -3,7 +3,8 @@
     documents         {"uri", "content" (base64) or "text" or "ref", "content_type", "metadata", "modified_at", "version"}; null: deleted
     documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms"};
                       null: deleted
-    queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"}
+    queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"};
+                      null: a standing question (mode) of this key ends
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
     and retrievals    "strategy": {"rounds", "documents_used"}, "rounds": [{"documents", "tokens", "refused"}],
                       "tokens": {"prompt", "completion"}, "cost", "model",
@@ -55,6 +56,10 @@ class Query:
     return_sources: bool = True
     tenant: str | None = None
     """Only chunks whose metadata has this `tenant`."""
+    standing: bool = False
+    """The answer is kept up to date: a new one whenever it differs, with `revision` + 1, until a record with its key and no value."""
+    again: bool = False
+    """Written by a worker: a standing question whose documents have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +181,7 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         raise MessageError(
             f"queries: the question has {len(question)} characters, at most {QUESTION_CHARS_MAX} - at $.question"
         )
-    if fields.one_of("mode", "once", ("once", "standing")) == "standing":
-        raise MessageError("queries: standing questions are not answered by this version; leave mode out - at $.mode")
+    standing = fields.one_of("mode", "once", ("once", "standing")) == "standing"
     return Query(
         id=query_id(key, value) or fields.text("id") or "",
         question=question,
@@ -188,6 +192,8 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         fresh_after=_positions(fields),
         return_sources=fields.flag("return_sources", True),
         tenant=fields.text("tenant") or None,
+        standing=standing,
+        again=standing and fields.flag("again", False),
     )
 
 
@@ -218,6 +224,8 @@ def write_query(query: Query) -> bytes:
             "fresh_after": {str(partition): offset for partition, offset in query.fresh_after.items()},
             "return_sources": query.return_sources,
             "tenant": query.tenant,
+            "mode": "standing" if query.standing else "once",
+            **({"again": True} if query.again else {}),
         }
     )
 

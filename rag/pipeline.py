@@ -26,6 +26,7 @@ from ..workers.app import App
 from ..workers.errors import PlanError
 from ..workers.graph import Work
 from .answer_work import AnswerParts
+from .asked_again import AskedAgain
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
@@ -116,6 +117,7 @@ class DocumentPipeline:
     def __post_init__(self) -> None:
         self._open_view: Callable[[Embedder], IndexView] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked_again: AskedAgain | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock)
         self.answer = Answer(self.settings.answer, Shared(self._answer_parts, AnswerParts.close), self.bind)
 
@@ -142,6 +144,7 @@ class DocumentPipeline:
             )
 
         self._open_view = open_view
+        self._asked_again = AskedAgain(broker, self.settings.topics.queries)
 
     def topic(self, name: str) -> Topic:
         """One of `TOPICS`, declared as it should be."""
@@ -159,7 +162,14 @@ class DocumentPipeline:
             raise PlanError(
                 "the document pipeline is not bound: call pipeline.bind(broker, open_database) before it runs"
             )
-        parts = AnswerParts(self.settings.answer, self._open_view, self.clock, self._loop, self.answer.parts.closed)
+        parts = AnswerParts(
+            self.settings.answer,
+            self._open_view,
+            self.clock,
+            self._loop,
+            self.answer.parts.closed,
+            ask_again=None if self._asked_again is None else self._asked_again.send,
+        )
         self.view = parts.view
         return parts
 

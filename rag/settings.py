@@ -100,6 +100,8 @@ class AnswerSettings:
     """For everything together."""
     cache_entries_max: int = 10_000
     """What the model said, kept by what it was asked (prompt, chunks, configuration), per task."""
+    standing_max: int = 10_000
+    """Standing questions, per task. One more is answered with an error, and does not stand."""
     concurrency_max: int = 16
     pending_rows_max: int = 256
 

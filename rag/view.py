@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +63,8 @@ class IndexView:
         self._moved = asyncio.Event()
         self._rebuild: tuple[Rebuild, asyncio.Task[None]] | None = None
         self._checked_at_ms = 0
+        self.listeners: list[Callable[[Sequence[bytes]], None]] = []
+        """Called with the keys of the records that were applied, in the event loop, once the index has caught up at its start."""
 
     # Asked by questions
 
@@ -205,6 +207,9 @@ class IndexView:
             next_offset = fetch.next_offset if stop >= len(records) else int(fetch.offsets[stop])
             state.apply(fetch.partition.index, next_offset, records[start:stop])
             self._tell()
+            keys = [key for key, _ in records[start:stop] if key is not None]
+            for listener in self.listeners if self.is_ready else ():
+                listener(keys)
             await asyncio.sleep(0)  # a question may come between
 
     def _checkpoint_if_due(self, state: ViewState) -> None:

@@ -26,7 +26,7 @@ from ..state.store import Changes, Database, StoreWrite
 from .document import Chunk
 from .embedder import unit
 from .errors import IndexDamagedError, MessageError
-from .index import Index, Numbers, Vectors
+from .index import Index, Numbers, Vector, Vectors
 from .keywords import Keywords
 from .metadata_table import MetadataTable
 from .parse_job import Part
@@ -187,6 +187,12 @@ class ViewState:
         stored = dict(zip(keys, self._store.get_many(keys), strict=True))
         values = [self._pending.get(key) or stored[key] or b"" for key in keys]
         return [read_update(key, value[_NUMBER_BYTES:]).chunk for key, value in zip(keys, values, strict=True)]
+
+    def held(self, keys: Sequence[bytes]) -> list[tuple[Chunk, Vector]]:
+        """The chunks of these records that are there, with their vectors."""
+        numbers = [self._numbers[key] for key in dict.fromkeys(keys) if key in self._numbers]
+        vectors = self.index.vectors(np.array(numbers, np.int64))
+        return list(zip(self.chunks(numbers), vectors, strict=True))
 
     def numbers(self) -> Numbers:
         """Those taken, ascending."""

@@ -2,17 +2,21 @@
 
     input   `key`, `value` of the queries topic       outputs 0 and 1   `key` (the query's id), `value`
 
-Every question gets exactly one record: an answer, "the documents do not say" (`no_answer`), or what went wrong (`error`). Never
+A standing question (`mode`: standing) is kept, and answered again when its documents change; then a record comes only if the answer
+is another one. A record with its key and no value ends it, and leaves a record without a value in the answers.
+
+Every other question gets exactly one record: an answer, "the documents do not say" (`no_answer`), or what went wrong (`error`). Never
 silence, and never a dead letter: whoever asked is waiting. Questions are answered beside each other and given in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from ...state.key_value import KeyValueState
 from ...state.store import Database
 from ...topics.batch import Batch
 from ...topics.broker import Broker
@@ -22,13 +26,16 @@ from ..answer_work import Answered, AnswerParts, answered
 from ..call_cache import CallCache
 from ..document import Answer as AnswerValue
 from ..locked_state import LockedState
-from ..messages import query_id, write_answer
+from ..messages import Query, query_id, write_answer, write_query
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import AnswerSettings
 from ..shared import Shared
+from ..standing import Standing, revised
 
 ANSWERS = 0
 RETRIEVALS = 1
+_ENDED: Final = AnswerValue("", "")
+"""Nobody wants to know any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class Answer:
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         """What a model said is kept with all it depends on in its key: other settings do no harm to it."""
-        return StateDefinition({"completions": "1"})
+        return StateDefinition({"completions": "1", "standing": "1"})
 
     def build(self, inputs: Sequence[Schema]) -> AnswerRun:
         return AnswerRun(self.settings, self.parts)
@@ -69,7 +76,9 @@ class AnswerRun(AsyncOperator):
 
     def __init__(self, settings: AnswerSettings, shared: Shared[AnswerParts]) -> None:
         completions = LockedState("completions")  # read by calls, in the event loop
-        self.states = (completions,)
+        self._standing = KeyValueState("standing")
+        self.states = (completions, self._standing)
+        self._standing_max = settings.standing_max
         self._cache = CallCache(completions, settings.cache_entries_max)
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
@@ -79,8 +88,13 @@ class AnswerRun(AsyncOperator):
         super().open(context, watermark)
         self._parts = self._shared.take()
         self._parts.start()
+        kept = [(key, Standing.from_bytes(value)) for key, value in self._standing.scan_prefix()]
+        self._standing_count = len(kept)
+        for key, standing in kept:
+            self._parts.standing.put((context.partition, key), standing)
 
     def close(self) -> None:
+        self._parts.standing.forget(self.context.partition)
         self._shared.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
@@ -88,7 +102,7 @@ class AnswerRun(AsyncOperator):
 
     def _call(self, row: Batch) -> Call:
         key, value = key_and_value(row)
-        return Call(row, lambda: self._answer(key, value))
+        return Call(row, lambda: self._answer(key, value), key)
 
     async def _answer(self, key: bytes | None, value: bytes | None) -> Answered:
         self._shared.note_loop()
@@ -103,11 +117,47 @@ class AnswerRun(AsyncOperator):
             outcome = Answered(failed)
         for entry in outcome.entries:
             self._cache.put(*entry)
-        answer = outcome.answer
+        answer = self._published(key, value, outcome)
+        if answer is None:
+            return []
+        if answer is _ENDED:
+            return [Emit(raw_batch(call.row, [(key, None)]), ANSWERS)]
         self._count(answer)
         output = RETRIEVALS if outcome.retrieval_only else ANSWERS
         record = (key or answer.id.encode() or None, write_answer(answer))
         return [Emit(raw_batch(call.row, [record]), output)]
+
+    def _published(self, key: bytes | None, value: bytes | None, outcome: Answered) -> AnswerValue | None:
+        """The answer as it is to be given; None: nothing is."""
+        held = None if key is None else self._standing.get(key)
+        if key is not None and held is not None and (value is None or (outcome.query and not outcome.query.standing)):
+            self._end(key)
+            return _ENDED if value is None else outcome.answer
+        if key is None or outcome.query is None or not outcome.query.standing:
+            return outcome.answer
+        known = None if held is None else Standing.from_bytes(held)
+        return self._stand(key, outcome.query, known, outcome)
+
+    def _end(self, key: bytes) -> None:
+        self._standing.delete(key)
+        self._standing_count -= 1
+        self._parts.standing.drop((self.context.partition, key))
+
+    def _stand(self, key: bytes, query: Query, held: Standing | None, outcome: Answered) -> AnswerValue | None:
+        if held is None and not query.again and self._standing_count >= self._standing_max:
+            error = f"there are {self._standing_max} standing questions already (standing_max, per task)"
+            return replace(outcome.answer, answer=None, error=error)
+        asks = write_query(replace(query, again=False, fresh_after={}))
+        become = revised(held, outcome.answer, asks, outcome.shown, again=query.again)
+        kept = become.held or held
+        if become.held is not None:
+            self._standing_count += held is None
+            self._standing.put(key, become.held.to_bytes())
+        if kept is not None:
+            self._parts.standing.put((self.context.partition, key), kept, look=outcome.answer.error is None)
+        if query.again:
+            self.context.count("standing_revised" if become.answer else "standing_unchanged", 1)
+        return become.answer
 
     def _count(self, answer: AnswerValue) -> None:
         self.context.count("questions_failed" if answer.error else "questions_answered", 1)

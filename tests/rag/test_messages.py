@@ -77,7 +77,7 @@ def test_a_document_comes_back_as_written(uri: str, content: bytes, metadata: di
         (b'{"question": "x", "k": 1.5}', "int from 1 to 100"),
         (b'{"question": "x", "filter": {}}', "expected string, got {} - at $.filter"),
         (b'{"question": "x", "strategy": "best"}', "one of fixed, adaptive, retrieve, got 'best'"),
-        (b'{"question": "x", "mode": "standing"}', "standing questions"),
+        (b'{"question": "x", "mode": "sitting"}', "one of once, standing, got 'sitting'"),
         (b'{"question": "x", "fresh_after": {"a": 1}}', "offsets by partition"),
         (b'{"question": "x", "fresh_after": {"0": -1}}', "offsets by partition"),
     ],
