@@ -24,8 +24,6 @@ documents:
   sources:
     files: {folder: docs, bytes_max: 100000}
   splitter: {recursive: {chars_max: 500}}
-  parsers: {text/csv: {csv: {delimiter: ";"}}}
-  limits: {pages_max: 9, timeout_ms: 7000}
   embedder: hashing
   index: exact
   reranker: {llm: {chunk_chars_max: 500}}
