@@ -19,6 +19,8 @@ class Blocks:
         self._limits = limits
         self._parts: list[str] = []
         self._marks: list[Mark] = []
+        self._pending: dict[str, Any] = {}
+        """Marks of the next block: a million empty rows leave one."""
         self._path = HeadingPath()
         self.chars = 0
 
@@ -27,13 +29,14 @@ class Blocks:
         plain = clean(text)
         if not plain:
             return
+        self._put_marks()
         if self._parts:
             self._put(joint)
         self._put(plain)
 
     def mark(self, key: str, value: Any) -> None:
         """Holds from the next block on."""
-        self._marks.append(Mark(self.chars, key, value))
+        self._pending[key] = value
 
     def heading(self, level: int, title: str) -> None:
         """Written as in Markdown; what follows stands under it."""
@@ -51,13 +54,18 @@ class Blocks:
         """The text and the marks of a document within this one."""
         if not parsed.text:
             return
+        self._put_marks()
         start = self.chars + (2 if self._parts else 0)
         self._marks += [Mark(start + mark.start, mark.key, mark.value) for mark in parsed.marks]
         self._put(f"\n\n{parsed.text}" if self._parts else parsed.text)
-        self._marks += [Mark(self.chars, key, None) for key in dict.fromkeys(mark.key for mark in parsed.marks)]
+        self._pending |= dict.fromkeys((mark.key for mark in parsed.marks), None)
 
     def parsed(self, metadata: Mapping[str, Any]) -> Parsed:
         return Parsed("".join(self._parts), metadata, tuple(self._marks))
+
+    def _put_marks(self) -> None:
+        self._marks += [Mark(self.chars, key, value) for key, value in self._pending.items()]
+        self._pending = {}
 
     def _put(self, text: str) -> None:
         self.chars += len(text)

@@ -27,6 +27,7 @@ OLD_OFFICE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """How a compound file begins: Office before 2007, and every Office file with a password."""
 
 _READ_BYTES: Final = 1 << 16
+_TAG_BYTES_MAX: Final = 4 << 20
 _LEADS_OUT = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:|\0")
 _TITLE_CHARS_MAX: Final = 300
 
@@ -166,9 +167,13 @@ def _parse(file: IO[bytes], part: str, handler: Handler, take: Callable[[int], N
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, handler.text
     parser.StartDoctypeDeclHandler = refuse
     try:
+        read = 0
         while data := file.read(_READ_BYTES):
+            read += len(data)
             take(len(data))
             parser.Parse(data)
+            if read - max(0, parser.CurrentByteIndex) > _TAG_BYTES_MAX:  # looked at again with every piece that is read
+                raise ParseLimitError(f"{part} has a tag or a comment of more than {_TAG_BYTES_MAX} bytes")
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise ParseError(f"{part} is broken XML: {error}") from None

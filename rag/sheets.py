@@ -12,6 +12,7 @@ from typing import Final
 
 from .office import Attributes, attribute
 from .parser import Limits
+from .tables import Cells
 
 _DATES_BUILT_IN: Final = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _DATE_CODE = re.compile(r"[ymdhs]", re.IGNORECASE)
@@ -103,7 +104,7 @@ class SharedStrings:
 
 
 class Sheet:
-    """Gives each row as it ends: its number, and its cells by column, empty ones filled in between."""
+    """Gives each row as it ends: its number, and its cells by column."""
 
     def __init__(
         self,
@@ -111,7 +112,7 @@ class Sheet:
         dates: Sequence[bool],
         begin: datetime,
         limits: Limits,
-        give: Callable[[int, list[str]], None],
+        give: Callable[[int, Cells], None],
     ) -> None:
         self._strings = strings
         self._dates = dates
@@ -119,7 +120,8 @@ class Sheet:
         self._limits = limits
         self._give = give
         self._number = 0
-        self._cells: list[str] = []
+        self._cells: dict[int, str] = {}
+        self._column = 0
         self._cell: Attributes = {}
         self._value: list[str] = []
         self._in_value = False
@@ -132,7 +134,7 @@ class Sheet:
         elif name == "row":
             number = attributes.get("r", "")
             self._number = int(number) if number.isdecimal() and len(number) < 9 else self._number + 1
-            self._cells = []
+            self._cells, self._column = {}, 0
 
     def text(self, data: str) -> None:
         if self._in_value:
@@ -148,12 +150,11 @@ class Sheet:
 
     def _end_cell(self) -> None:
         raw = self._limits.check_cell("".join(self._value))
-        column = column_of(self._cell.get("r", ""))
-        if not raw or column >= _COLUMN_MAX:
-            return
-        if column > len(self._cells):
-            self._cells += [""] * (column - len(self._cells))
-        self._cells.append(self._shown(raw))
+        named = column_of(self._cell.get("r", ""))
+        column = self._column if named < 0 else named
+        self._column = column + 1
+        if raw and column < _COLUMN_MAX:
+            self._cells[column] = self._shown(raw)
 
     def _shown(self, raw: str) -> str:
         kind, style = self._cell.get("t", "n"), self._cell.get("s", "0")

@@ -46,7 +46,7 @@ class Csv:
         rows = Rows(blocks, self.header)
         try:
             for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1):
-                rows.add(number, cells)
+                rows.add(number, {column: cell for column, cell in enumerate(cells) if cell})
         except csv.Error as error:
             if "field limit" in str(error):
                 reason = f"a cell has more than {limits.cell_chars_max} characters (cell_chars_max): an unclosed quote?"

@@ -129,6 +129,7 @@ def _office(kind: str) -> Iterator[Hostile]:
     yield Hostile(kind, "external entity", r"\(DTD\)", lambda: with_member(good, part, EXTERNAL))
     yield Hostile(kind, "external DTD", r"\(DTD\)", lambda: with_member(good, part, EXTERNAL_DTD))
     yield Hostile(kind, "deep XML", "depth_max", lambda: with_member(good, part, b"<p>" * 100_000))
+    yield Hostile(kind, "huge tag", "a tag or a comment", lambda: with_member(good, part, b"<p a='" + b"x" * (9 << 20)))
     yield Hostile(kind, "broken XML", "broken XML", lambda: with_member(good, part, b"<p><p></p>"))
     yield Hostile(kind, "encrypted zip", "encrypted", lambda: encrypted_zip(kind))
     yield Hostile(kind, "encrypted", "encrypted", lambda: OLD_OFFICE + "EncryptedPackage".encode("utf-16-le"))
