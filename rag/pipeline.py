@@ -25,6 +25,7 @@ from ..topics.topic import Topic, topic
 from ..workers.app import App
 from ..workers.errors import PlanError
 from ..workers.graph import Work
+from .adaptive import AdaptiveSettings
 from .answer_work import AnswerParts
 from .asked_again import AskedAgain
 from .embedder import Embedder
@@ -78,6 +79,7 @@ class DocumentSettings:
         reranker: Part | str | None = None,
         llm: Part | str = "quote",
         strategy: Strategy = "fixed",
+        adaptive: AdaptiveSettings | None = None,
         k: int = 5,
         topics: dict[str, str] | None = None,
         partitions: int | None = None,
@@ -92,6 +94,7 @@ class DocumentSettings:
                 _part(llm),
                 RetrievalSettings(k=k, reranker=None if reranker is None else _part(reranker)),
                 strategy=strategy,
+                adaptive=adaptive or AdaptiveSettings(),
                 view=ViewSettings(_part(index)),
             ),
             partitions,

@@ -29,7 +29,8 @@ _STYLE: Final = """
 
 _WIDTH, _HEIGHT = 720, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 696, 56, 380
-_LABEL_CHARS_MAX: Final = 60
+_LABEL_CHARS_MAX: Final = 40
+"""So many have room on one side of any point."""
 _LABEL_HEIGHT: Final = 16.0
 
 

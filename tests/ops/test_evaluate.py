@@ -137,6 +137,19 @@ def test_ticks_are_round_and_around(low: float, high: float, expected: tuple[flo
         assert found == expected
 
 
+def test_long_names_stay_inside() -> None:
+    """Wherever the point is; the whole name is in its title."""
+    name = "strategy=adaptive reranker={http: {url: http://127.0.0.1/rerank}}"
+    drawn = ElementTree.fromstring(as_svg([figure(name, 0.5, tokens) for tokens in (1, 49, 51, 100)]))
+    for group in drawn.findall(".//{*}g"):
+        (text,), (title,) = group.findall("{*}text"), group.findall("{*}title")
+        start, width = float(text.get("x") or 0), 7.5 * len(text.text or "")
+        left = start - width if text.get("anchor", text.get("text-anchor")) == "end" else start
+        assert 0 <= left
+        assert left + width <= 720
+        assert (title.text or "").startswith(name)
+
+
 def test_labels_do_not_lie_on_each_other() -> None:
     across, up = Axis((0, 10), 0, 700), Axis((0, 1), 400, 0)
     heights = [y for _, y in labelled([Point("same", 5, 0.5)] * 3 + [Point("other", 0, 0.5)], across, up)]

@@ -15,7 +15,7 @@ from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.rag.adaptive import AdaptiveSettings, Evidence
 from millstream.rag.operators.answer import Answer
 from millstream.rag.parse_job import Part
-from millstream.rag.pipeline import document_pipeline
+from millstream.rag.pipeline import DocumentSettings, document_pipeline
 from millstream.workers.graph import Work
 
 RIGHT = """\
@@ -45,6 +45,7 @@ def test_yaml_and_python_give_the_same_graph() -> None:
         reranker=Part("llm", {"chunk_chars_max": 500}),
         llm="quote",
         strategy="adaptive",
+        adaptive=AdaptiveSettings(documents_max=9, posterior=True, evidence=Evidence(1, 0.5, -9)),
         k=3,
         topics={"queries": "questions"},
         partitions=2,
@@ -65,6 +66,17 @@ def test_how_it_answers_is_set_by_name() -> None:
     ]
     rule = AdaptiveSettings(documents_max=9, posterior=True, evidence=Evidence(1, 0.5, -9))
     assert (step.settings.strategy, step.settings.adaptive, step.settings.retrieval.k) == ("adaptive", rule, 3)
+    assert (
+        step.settings
+        == DocumentSettings.of(
+            "help",
+            embedder="hashing",
+            reranker=Part("llm", {"chunk_chars_max": 500}),
+            strategy="adaptive",
+            adaptive=rule,
+            k=3,
+        ).answer
+    )
 
 
 def test_the_folder_is_seen_from_the_file(tmp_path: Path) -> None:
