@@ -135,7 +135,8 @@ class SessionOperator(Operator):
         return Emit(batch.replaced(frame.with_columns(reason.alias(LATE_REASON))), 1)
 
     def advance(self, watermark: int) -> Sequence[Emit]:
-        at_end = self._taken_back(self.state.take_gone()) if is_end(watermark) else ()  # what is taken back afterwards would have no time
+        # What is taken back after the end would have no time.
+        at_end = self._taken_back(self.state.take_gone()) if is_end(watermark) else ()
         emits = [*at_end, *self._emits(self.state.close(watermark, changed_only=self._changed_only))]
         self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
