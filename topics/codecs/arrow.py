@@ -1,8 +1,8 @@
 """Blocks of rows: one record's value is an Arrow IPC stream of many rows. For topics only Millstream reads and writes.
 
-Unlike the other codecs one record becomes any number of rows, so `Decoded.rows` repeats the record's number for each; a block may have the column
-`DELETED` beside those of the schema, where rows take others back. What
-it is for: repartition topics (a tenth of the cost of a record a row). It keeps every type exactly.
+Unlike the other codecs one record becomes any number of rows, so `Decoded.rows` repeats the record's number for each. A block may
+have the column `DELETED` beside those of the schema, where rows take others back. What it is for: repartition topics (a tenth of the
+cost of a record a row). It keeps every type exactly.
 """
 
 from __future__ import annotations
