@@ -35,8 +35,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--with",
-            metavar="'NAME=VALUE ...'",
-            help="A configuration to measure; repeatable. As in --with k=3 --with 'strategy=adaptive reranker=none'.",
+            metavar="'[NAME:] SETTING=VALUE ...'",
+            help="A configuration to measure; repeatable. As in --with k=3 --with 'few: strategy=adaptive reranker=none'.",
             show_default=False,
         ),
     ] = None,

@@ -53,8 +53,14 @@ def plan_of(questions: Path | None, documents: Path | None, target: str | None, 
         raise InputError(str(error)) from error
     if not cases or not found:
         raise InputError(f"{len(cases)} questions over {len(found)} documents: there is nothing to evaluate")
-    named = [(text, configured(answer, text)) for text in configurations]
+    named = [(name, configured(answer, changes)) for name, changes in map(name_of, configurations)]
     return Plan(ingest, answer, found, cases, named or [("as it is set", answer)])
+
+
+def name_of(text: str) -> tuple[str, str]:
+    """`large: k=9 reranker=none` has a name of its own; without one the changes are its name."""
+    name, colon, changes = text.partition(": ")
+    return (name.strip(), changes) if colon and "=" not in name else (text, text)
 
 
 def _settings(target: str | None) -> tuple[IngestSettings, AnswerSettings]:

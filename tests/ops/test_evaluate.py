@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from millstream.ops.commands.evaluate import app
 from millstream.ops.errors import InputError
-from millstream.ops.evaluation.plan import plan_of
+from millstream.ops.evaluation.plan import name_of, plan_of
 from millstream.ops.evaluation.svg import Axis, Point, as_svg, front, labelled, ticks
 from millstream.rag.errors import PartError
 from millstream.rag.evaluation.summary import Summary, summary
@@ -53,6 +53,20 @@ def test_the_example_is_measured_in_two_configurations(tmp_path: Path, pipeline:
     assert lines[0]["sources"] == ["history.md"]
     drawn = ElementTree.fromstring(picture.read_text())
     assert len(drawn.findall(".//{*}circle")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("k=3", ("k=3", "k=3")),
+        ("three: k=3 reranker=none", ("three", "k=3 reranker=none")),
+        ("'price={prompt: 1, completion: 2}'", ("'price={prompt: 1, completion: 2}'",) * 2),
+        ("large: 'llm={openai: {url: http://x}}'", ("large", "'llm={openai: {url: http://x}}'")),
+        ("", ("", "")),
+    ],
+)
+def test_a_configuration_may_have_a_name(text: str, named: tuple[str, str]) -> None:
+    assert name_of(text) == named
 
 
 def test_the_evidence_is_fitted(pipeline: str) -> None:
