@@ -54,8 +54,11 @@ def signature(hits: Sequence[Hit]) -> str:
 
 
 def answer_print(answer: Answer) -> str:
-    """What makes an answer another one: its words. The same words from other sources are the same answer."""
-    return digest(repr((answer.answer, answer.no_answer)), hex_digits=32)
+    """What makes an answer another one: its words, the same words from other sources are the same answer; where only the chunks
+    were asked for (`retrieve`), those.
+    """
+    chunks = [] if answer.answer or answer.no_answer else [hit.chunk.key for hit in answer.sources]
+    return digest(repr((answer.answer, answer.no_answer, chunks)), hex_digits=32)
 
 
 @dataclass(frozen=True, slots=True)

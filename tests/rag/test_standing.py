@@ -76,6 +76,15 @@ def test_a_signature_is_of_what_is_shown_and_not_of_scores() -> None:
     assert len({signature(hits) for hits in others} | {signature([Hit(one, 1), Hit(two, 0)])}) == 5
 
 
+def test_an_answer_is_its_words_and_a_retrieval_its_chunks() -> None:
+    one, two = ((Hit(Chunk("0" * 32, uri, "t"), 1.0),) for uri in "ab")
+    answers = [Answer("q", "x", said, sources=sources) for said in ("Jena", None) for sources in (one, two)]
+    jena, jena_too, first, second = map(answer_print, answers)
+    assert (jena == jena_too, first == second) == (True, False)
+    refusals = [Answer("q", "x", no_answer=True, sources=sources) for sources in (one, two)]
+    assert len({answer_print(answer) for answer in refusals}) == 1
+
+
 def test_a_query_says_whether_it_stands() -> None:
     for query in (Query("q", "x", standing=True), Query("q", "x", standing=True, again=True), Query("q", "x")):
         assert read_query(b"q", write_query(query)) == query
