@@ -97,10 +97,10 @@ class StandingQuestions:
                 self._wake.clear()
                 while self._arrivals:
                     self._arrivals.popleft()()
-                if self._due and await self._is_ready():
-                    await self._look(next(iter(self._due)))
-                elif not self._arrivals:
+                if not self._due:
                     await self._wake.wait()
+                elif await self._is_ready():
+                    await self._look(next(iter(self._due)))
         finally:
             self._view.listeners.remove(self._changed)
 
@@ -135,7 +135,9 @@ class StandingQuestions:
         except RagError as error:
             _LOG.warning("standing question %r: %s", place[1], error)
             return
-        if self._known.get(place) is known and found not in {known.standing.shown, known.asked}:
+        if self._known.get(place) is not known:  # answered meanwhile, or ended: what was found is of then
+            self._due.update({place: None} if place in self._known else {})
+        elif found not in {known.standing.shown, known.asked}:
             known.asked = found
             again = replace(known.query, again=True, fresh_after=self._passed())
             try:
