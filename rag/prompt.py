@@ -120,8 +120,10 @@ def _shielded(text: str) -> str:
 
 
 def is_no_answer(text: str, no_answer: str = NO_ANSWER) -> bool:
-    """Whether this is the sentence that stands for no answer, whatever its case, quotes and punctuation."""
-    wanted = _plain(no_answer)
+    """Whether this is the sentence that stands for no answer, whatever its case, quotes and punctuation, or only citations: small
+    models that may not say the sentence say "[1]".
+    """
+    wanted, text = _plain(no_answer), _CITATION.sub(" ", text)
     return _plain(text) in {"", wanted} or _plain(re.split(r"[.!\n]", text.strip(), maxsplit=1)[0]) == wanted
 
 
