@@ -128,8 +128,16 @@ def _batch(numbers: np.ndarray[Any, Any], times: np.ndarray[Any, Any]) -> Batch:
 def _sample(period: int, task: Task, database: RocksDatabase, folder: Path) -> Sample:
     held = sum(getattr(state, "size_bytes", 0) for state in task.states.values())
     entries = sum(len(chunk) for name in database.store_names() for chunk in database.store(name).scan())
-    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.name.startswith("LOG"))
+    disk = sum(map(_file_bytes, (path for path in folder.rglob("*") if not path.name.startswith("LOG"))))
     return Sample(period, held, entries, disk, _process_bytes())
+
+
+def _file_bytes(path: Path) -> int:
+    """0 for a folder, and for a file that RocksDB has deleted meanwhile."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _process_bytes() -> int:

@@ -70,7 +70,7 @@ def test_a_join_of_two_tables_is_the_join_of_what_is_in_them(how: Any, steps: li
 
 
 @pytest.mark.parametrize("how", ["inner", "left"])
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(steps=of_orders(), fetch=st.integers(1, 4))
 def test_a_foreign_key_join_finds_the_row_that_is_named(how: Any, steps: list[Change | str], fetch: int) -> None:
     """Through changes of the foreign key, of either side, and nulls in it."""
@@ -235,7 +235,7 @@ def test_what_does_not_fit_is_refused(build: Any, said: str) -> None:
 ORDER_ROWS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(REFS), st.integers(0, 9)), max_size=12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(orders_given=ORDER_ROWS, partners=st.lists(st.tuples(st.sampled_from(REFS), st.integers(0, 9)), max_size=5))
 def test_a_bounded_run_gives_the_same_table(
     orders_given: list[tuple[str, str, int]], partners: list[tuple[str, int]]
