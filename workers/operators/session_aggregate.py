@@ -135,9 +135,9 @@ class SessionOperator(Operator):
         return Emit(batch.replaced(frame.with_columns(reason.alias(LATE_REASON))), 1)
 
     def advance(self, watermark: int) -> Sequence[Emit]:
-        # What is taken back after the end would have no time.
-        at_end = self._taken_back(self.state.take_gone()) if is_end(watermark) else ()
-        emits = [*at_end, *self._emits(self.state.close(watermark, changed_only=self._changed_only))]
+        emits = self._emits(self.state.close(watermark, changed_only=self._changed_only))
+        if is_end(watermark):  # what is taken back after the end would have no time; names given here are not taken back
+            emits = [*self._taken_back(self.state.take_gone()), *emits]
         self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
         return emits
