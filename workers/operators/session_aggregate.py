@@ -136,7 +136,7 @@ class SessionOperator(Operator):
 
     def advance(self, watermark: int) -> Sequence[Emit]:
         emits = self._emits(self.state.close(watermark, changed_only=self._changed_only))
-        if is_end(watermark):  # what is taken back after the end would have no time; names given here are not taken back
+        if is_end(watermark):  # later it would have no time; names that were just given are not taken back
             emits = [*self._taken_back(self.state.take_gone()), *emits]
         self.early.advance(self.watermark, watermark)
         self.watermark = max(self.watermark, watermark)
