@@ -12,17 +12,18 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from ..endpoint_llm import EndpointLLM
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
-from ..prompt import VERSION, Prompt
+from ..prompt import Prompt
 from ..replies import ANSWER_SCHEMA, answer_in, text_of, tokens_in
 
 _TOOL: Final = {"name": "answer", "description": "Gives the answer.", "input_schema": ANSWER_SCHEMA}
 
 
-class Anthropic:
+class Anthropic(EndpointLLM):
     """`url`: up to and with `/v1`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
 
     Raises PartError when the variable is not set.
@@ -44,9 +45,7 @@ class Anthropic:
         pause_ms_max: int = 20_000,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if reply not in {"json", "text"}:
-            raise ValueError("reply must be json or text")
-        self._endpoint = JsonEndpoint(
+        endpoint = JsonEndpoint(
             checked_url(url) + "/messages",
             key_of("llm anthropic", api_key_env),
             timeout_ms,
@@ -55,15 +54,7 @@ class Anthropic:
             key_header="x-api-key",
             headers={"anthropic-version": api_version},
         )
-        self._model = model
-        self._json = reply == "json"
-        self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
-
-    def __repr__(self) -> str:
-        return f"Anthropic(url={self._endpoint.url!r}, model={self._model!r})"
-
-    def fingerprint(self) -> str:
-        return f"anthropic/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
+        super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
 
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         system, *messages = prompt.messages(as_json=self._json)
@@ -72,9 +63,6 @@ class Anthropic:
         if self._json:
             body |= {"tools": [_TOOL], "tool_choice": {"type": "tool", "name": "answer"}}
         return _completion(await self._endpoint.post(body), prompt, model or self._model)
-
-    async def close(self) -> None:
-        await self._endpoint.close()
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

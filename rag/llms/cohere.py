@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Literal
 
+from ..endpoint_llm import EndpointLLM
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
-from ..prompt import VERSION, Prompt
+from ..prompt import Prompt
 from ..replies import ANSWER_SCHEMA, answer_in, text_of, tokens_in
 
 _FORMAT: Final = {"type": "json_object", "schema": ANSWER_SCHEMA}
 
 
-class Cohere:
+class Cohere(EndpointLLM):
     """`url`: up to and with `/v2`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
 
     Raises PartError when the variable is not set.
@@ -40,20 +41,10 @@ class Cohere:
         pause_ms_max: int = 20_000,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if reply not in {"json", "text"}:
-            raise ValueError("reply must be json or text")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("llm cohere", api_key_env)
-        self._endpoint = JsonEndpoint(checked_url(url) + "/chat", key, timeout_ms, attempts, sleep)
-        self._model = model
-        self._json = reply == "json"
-        self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
-
-    def __repr__(self) -> str:
-        return f"Cohere(url={self._endpoint.url!r}, model={self._model!r})"
-
-    def fingerprint(self) -> str:
-        return f"cohere/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
+        endpoint = JsonEndpoint(checked_url(url) + "/chat", key, timeout_ms, attempts, sleep)
+        super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
 
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=self._json)}
@@ -61,9 +52,6 @@ class Cohere:
         if self._json:
             body["response_format"] = _FORMAT
         return _completion(await self._endpoint.post(body), prompt, model or self._model)
-
-    async def close(self) -> None:
-        await self._endpoint.close()
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

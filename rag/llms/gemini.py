@@ -10,11 +10,12 @@ import asyncio
 import re
 from typing import Any, Final, Literal
 
+from ..endpoint_llm import EndpointLLM
 from ..errors import ModelError, ModelRefusedError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
-from ..prompt import VERSION, Prompt
+from ..prompt import Prompt
 from ..replies import answer_in, text_of, tokens_in
 
 _SCHEMA: Final = {
@@ -29,7 +30,7 @@ _MODEL: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 """A model's name is a part of the URL: nothing else may get into it."""
 
 
-class Gemini:
+class Gemini(EndpointLLM):
     """`url`: up to and with `/v1beta`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
 
     Raises PartError when the variable is not set.
@@ -50,23 +51,16 @@ class Gemini:
         pause_ms_max: int = 20_000,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if reply not in {"json", "text"} or not _MODEL.fullmatch(model):
-            raise ValueError("reply must be json or text, model a name such as gemini-2.0-flash")
+        if not _MODEL.fullmatch(model):
+            raise ValueError(f"model must be a name such as gemini-2.0-flash, got {model!r}")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("llm gemini", api_key_env)
         url = checked_url(url) + "/models"
-        self._endpoint = JsonEndpoint(url, key, timeout_ms, attempts, sleep, key_header="x-goog-api-key")
-        self._model = model
-        self._json = reply == "json"
-        self._config: dict[str, Any] = {"temperature": temperature, "maxOutputTokens": answer_tokens_max}
-        if self._json:
-            self._config |= {"responseMimeType": "application/json", "responseSchema": _SCHEMA}
-
-    def __repr__(self) -> str:
-        return f"Gemini(url={self._endpoint.url!r}, model={self._model!r})"
-
-    def fingerprint(self) -> str:
-        return f"gemini/1 {self._endpoint.url} {self._model} {self._config} prompt {VERSION}"
+        endpoint = JsonEndpoint(url, key, timeout_ms, attempts, sleep, key_header="x-goog-api-key")
+        config: dict[str, Any] = {"temperature": temperature, "maxOutputTokens": answer_tokens_max}
+        if reply == "json":
+            config |= {"responseMimeType": "application/json", "responseSchema": _SCHEMA}
+        super().__init__(endpoint, model, reply, config)
 
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         name = model or self._model
@@ -76,12 +70,9 @@ class Gemini:
         body = {
             "systemInstruction": {"parts": [{"text": system["content"]}]},
             "contents": [{"role": "user", "parts": [{"text": one["content"]}]} for one in messages],
-            "generationConfig": self._config,
+            "generationConfig": self._body,
         }
         return _completion(await self._endpoint.post(body, f"/{name}:generateContent"), prompt, name)
-
-    async def close(self) -> None:
-        await self._endpoint.close()
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
