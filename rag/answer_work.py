@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from .ask import Asking, Entries, Told
@@ -12,6 +12,7 @@ from .document import Answer
 from .embedder import Embedder
 from .errors import RagError
 from .filter import Filter
+from .llm import Said
 from .messages import Query, query_id, read_query
 from .retrieve import Retriever
 from .settings import AnswerSettings
@@ -34,6 +35,12 @@ class Answered:
     """Signature of the hits, of a standing question."""
 
 
+Heard = Callable[[str, str], None]
+"""Is told (the query's id, a piece of its answer), in the event loop; it must not wait. What counts is the answer that is published:
+a question that is answered anew after a crash, or asked again, is heard again.
+"""
+
+
 class AnswerParts:
     """What all tasks of a process share: the view with its index, the embedder, the model.
 
@@ -50,9 +57,12 @@ class AnswerParts:
         earlier_closed: Callable[[], Awaitable[None]] | None = None,
         *,
         ask_again: Send | None = None,
+        heard: Sequence[Heard] = (),
     ) -> None:
         self.settings = settings
         self.clock = clock
+        self.heard = heard
+        """Who hears answers while they are made; none: models are asked for the whole at once."""
         self._loop = loop
         self._earlier_closed = earlier_closed
         self._is_closed = False
@@ -124,8 +134,19 @@ async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
         await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
     ranked = await parts.asking.found(query, parts.retriever())
     blank = Answer(query.id, query.question, index_position=parts.view.positions())
-    told = await parts.asking.told(query, ranked, blank, cache)
+    told = await parts.asking.told(query, ranked, blank, cache, _said(query, parts.heard))
     return replace(told, shown=signature(ranked.hits)) if query.standing else told
+
+
+def _said(query: Query, heard: Sequence[Heard]) -> Said | None:
+    if not heard:
+        return None
+
+    def said(piece: str) -> None:
+        for one in heard:
+            one(query.id, piece)
+
+    return said
 
 
 async def _nobody(partition: int, key: bytes, value: bytes) -> None:

@@ -17,7 +17,7 @@ from .document import Answer, Asked, Hit, Tokens
 from .embedder import Embedder
 from .filter import Filter
 from .index import Vector
-from .llm import LLM, Completion
+from .llm import LLM, Completion, Said
 from .messages import Query, Strategy
 from .parts import part_named
 from .prompt import Prompt
@@ -99,8 +99,13 @@ class Asking:
             return adaptive.fixed(query.k or self.settings.retrieval.k)
         return adaptive.up_to(query.k or adaptive.documents_max)
 
-    async def told(self, query: Query, ranked: Ranked, blank: Answer, cache: CallCache) -> Told:
-        """`blank` with what came of it. Raises ModelError."""
+    async def told(
+        self, query: Query, ranked: Ranked, blank: Answer, cache: CallCache, said: Said | None = None
+    ) -> Told:
+        """`blank` with what came of it. Raises ModelError.
+
+        `said` hears the answer while it is made, but for the posterior rule, where an answer may yet be refused: then in the end.
+        """
         hits, rule = ranked.hits, self._rule(query)
         if self.strategy(query) == "retrieve":
             shown = replace(blank, sources=tuple(hits), no_answer=not hits, documents_used=len(hits))
@@ -111,11 +116,13 @@ class Asking:
         completion = Completion(None)
         while isinstance(step := next_step(rule, scores, rounds), Ask):
             prompt = self._prompt(query, hits[: step.documents], step, odds=rule.posterior)
-            paid = await self.completions.complete(prompt, query.model, cache)
+            paid = await self.completions.complete(prompt, query.model, cache, None if rule.posterior else said)
             completion = paid.completion
             rounds.append(self._round(step, completion))
             entries += [] if paid.entry is None else [paid.entry]
         answer = _with_rounds(blank, completion, hits, rounds, refused=step.refused)
+        if said is not None and rule.posterior and answer.answer:
+            said(answer.answer)
         answer = answer if query.return_sources else replace(answer, sources=())
         return Told(self._paid(answer, ranked.tokens), tuple(entries))
 

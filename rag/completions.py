@@ -14,7 +14,7 @@ import orjson
 
 from .call_cache import CallCache, cache_key
 from .document import Tokens, normalised
-from .llm import LLM, Completion
+from .llm import LLM, Completion, Said, streamed
 from .prompt import VERSION, Prompt
 
 
@@ -37,23 +37,33 @@ class Completions:
         self._configuration = configuration
         self._under_way: dict[bytes, asyncio.Future[Completion]] = {}
 
-    async def complete(self, prompt: Prompt, model: str | None, cache: CallCache) -> Paid:
-        """What is found has cost no tokens. Raises what the model raises; then the next who asks is the first again."""
+    async def complete(self, prompt: Prompt, model: str | None, cache: CallCache, said: Said | None = None) -> Paid:
+        """What is found has cost no tokens. Raises what the model raises; then the next who asks is the first again.
+
+        `said` hears the answer while the model speaks; what was found, or asked for by another, is heard in one piece.
+        """
         key = completion_key(self._llm, prompt, model, self._configuration)
         (found,) = cache.get_many([key])
         if found is not None:
-            return Paid(replace(completion_of(found), tokens=Tokens()))
+            return _not_paid(completion_of(found), said)
         while (shared := self._under_way.get(key)) is not None:
             await asyncio.wait([shared])
             if not shared.cancelled():  # else whoever asked has gone, and the next asks
-                return Paid(replace(shared.result(), tokens=Tokens()))
-        self._under_way[key] = asked = asyncio.ensure_future(self._llm.complete(prompt, model))
+                return _not_paid(shared.result(), said)
+        asking = self._llm.complete(prompt, model) if said is None else streamed(self._llm, prompt, model, said)
+        self._under_way[key] = asked = asyncio.ensure_future(asking)
         try:
             completion = await asked
         finally:
             if self._under_way.get(key) is asked:
                 del self._under_way[key]
         return Paid(completion, (key, completion_bytes(completion)))
+
+
+def _not_paid(completion: Completion, said: Said | None) -> Paid:
+    if said is not None and completion.text:
+        said(completion.text)
+    return Paid(replace(completion, tokens=Tokens()))
 
 
 def completion_key(llm: LLM, prompt: Prompt, model: str | None, configuration: str = "") -> bytes:

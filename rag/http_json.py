@@ -1,27 +1,39 @@
-"""One HTTP endpoint that takes JSON and gives JSON: a language model's, a reranker's. Tried again where that may help.
+"""One HTTP endpoint that takes JSON and gives JSON, or events of JSON: a language model's, a reranker's. Tried again where that may help.
 
-Tried again, with growing pauses or as `Retry-After` says: 408, 425, 429, 5xx, no connection, no answer in time. The key travels as
-a bearer (or in a header of its own) and is shown nowhere. What an endpoint says is limited in bytes.
+Tried again, with growing pauses or as `Retry-After` says: 408, 425, 429, 5xx, no connection, no answer in time. A stream of events is
+not tried again once the first has come. The key travels as a bearer (or in a header of its own) and is shown nowhere. What an
+endpoint says is limited in bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from .errors import ModelError, ModelRefusedError, ModelUnavailableError, PartError
 from .http_retry import Attempts, retry_after_ms
 from .parts import extra
+from .server_events import ServerEvents
 
 _REPLY_BYTES_MAX: Final = 4 << 20
 _RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+_DONE: Final = "[DONE]"
+"""OpenAI's last event."""
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class _Said(NamedTuple):
+    """Status (0: no answer), how long the endpoint asks to wait, and the body (or what went wrong)."""
+
+    status: int
+    wait_ms: int | None
+    text: bytes
 
 
 class JsonEndpoint:
@@ -53,40 +65,73 @@ class JsonEndpoint:
 
     async def post(self, body: dict[str, Any], path: str = "") -> Any:
         """The reply to this body. `path`: behind the url. Raises ModelUnavailableError, ModelRefusedError, ModelError."""
-        sent, told = orjson.dumps(body), ""
+        sent = orjson.dumps(body)
         for pause_ms in self._attempts.pauses_ms():
-            status, wait_ms, text = await self._post(self.url + path, sent)
-            if status == 200:
-                return _json_of(text)
-            told = f"status {status}: {self._shown(text)}" if status else text.decode()
-            if status and status not in _RETRIED:
-                raise ModelRefusedError(f"{self.url} answers with {told}")
-            if pause_ms is None or (wait_ms or 0) > self._attempts.pause_ms_max:
-                break
-            await self._sleep((pause_ms if wait_ms is None else wait_ms) / 1000)
-        raise ModelUnavailableError(f"{self.url} gave no answer in {self._attempts.count} attempts at most ({told})")
+            said = await self._post(self.url + path, sent)
+            if said.status == 200:
+                return _json_of(said.text)
+            await self._failed(said, pause_ms)
+        raise AssertionError("the last attempt has no pause")
+
+    async def events(self, body: dict[str, Any], path: str = "") -> AsyncGenerator[Any]:
+        """What server-sent events hold, one by one, each within the timeout. Raises as `post`."""
+        httpx, sent = extra("httpx2"), orjson.dumps(body)
+        for pause_ms in self._attempts.pauses_ms():
+            count = 0
+            try:
+                async with self._request(self.url + path, sent) as response:
+                    if response.status_code == 200:
+                        async for event in _events_of(response):
+                            count += 1
+                            yield self._checked(event)
+                        return
+                    said = _Said(response.status_code, retry_after_ms(response.headers), await _limited(response))
+            except httpx.HTTPError as error:
+                said = _Said(0, None, f"{type(error).__name__}: {error}".encode())
+                if count:
+                    raise ModelUnavailableError(
+                        f"{self.url}: the stream broke off after {count} events ({said.text.decode()})"
+                    ) from error
+            await self._failed(said, pause_ms)
 
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
 
-    async def _post(self, url: str, body: bytes) -> tuple[int, int | None, bytes]:
-        """Status (0: no answer), how long the endpoint asks to wait, and the body (or what went wrong)."""
+    async def _post(self, url: str, body: bytes) -> _Said:
         httpx = extra("httpx2")
-        if self._client is None:
-            self._client = httpx.AsyncClient(timeout=self._timeout_s, follow_redirects=False)
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._client.stream("POST", url, content=body, headers=self._headers) as response,
-            ):
+            async with asyncio.timeout(self._timeout_s), self._request(url, body) as response:
                 text = await _limited(response)
-                return response.status_code, retry_after_ms(response.headers), text
+                return _Said(response.status_code, retry_after_ms(response.headers), text)
         except TimeoutError:
-            return 0, None, f"no answer within {self._timeout_s:g} s".encode()
+            return _Said(0, None, f"no answer within {self._timeout_s:g} s".encode())
         except httpx.HTTPError as error:
-            return 0, None, f"{type(error).__name__}: {error}".encode()
+            return _Said(0, None, f"{type(error).__name__}: {error}".encode())
+
+    def _request(self, url: str, body: bytes) -> Any:
+        if self._client is None:
+            self._client = extra("httpx2").AsyncClient(timeout=self._timeout_s, follow_redirects=False)
+        return self._client.stream("POST", url, content=body, headers=self._headers)
+
+    async def _failed(self, said: _Said, pause_ms: int | None) -> None:
+        """Pauses before the next attempt, or raises what has come of it."""
+        told = f"status {said.status}: {self._shown(said.text)}" if said.status else said.text.decode()
+        if said.status and said.status not in _RETRIED:
+            raise ModelRefusedError(f"{self.url} answers with {told}")
+        if pause_ms is None or (said.wait_ms or 0) > self._attempts.pause_ms_max:
+            raise ModelUnavailableError(
+                f"{self.url} gave no answer in {self._attempts.count} attempts at most ({told})"
+            )
+        await self._sleep((pause_ms if said.wait_ms is None else said.wait_ms) / 1000)
+
+    def _checked(self, event: Any) -> Any:
+        """All providers say in the same way what went wrong when they had begun."""
+        if isinstance(event, dict) and event.get("error"):
+            told = self._shown(orjson.dumps(event["error"]))
+            raise ModelUnavailableError(f"{self.url}: the stream broke off with an error: {told}")
+        return event
 
     def _shown(self, text: bytes) -> str:
         """The start of a body, without the key in case it is sent back."""
@@ -111,14 +156,26 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-async def _limited(response: Any) -> bytes:
-    parts, size = [], 0
+async def _chunks(response: Any) -> AsyncIterator[bytes]:
+    size = 0
     async for part in response.aiter_bytes():
         size += len(part)
         if size > _REPLY_BYTES_MAX:
             raise ModelError(f"the endpoint's reply has more than {_REPLY_BYTES_MAX} bytes")
-        parts.append(part)
-    return b"".join(parts)
+        yield part
+
+
+async def _limited(response: Any) -> bytes:
+    return b"".join([part async for part in _chunks(response)])
+
+
+async def _events_of(response: Any) -> AsyncIterator[Any]:
+    events = ServerEvents()
+    async for part in _chunks(response):
+        for data in events.feed(part):
+            if data.strip() == _DONE:
+                return
+            yield _json_of(data.encode())
 
 
 def _json_of(text: bytes) -> Any:

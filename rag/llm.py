@@ -7,11 +7,13 @@ not to begin with a word (`Prompt.forbid_no`) says so by an attribute `can_forbi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .document import Tokens
+from .errors import ModelError
 from .prompt import Prompt
 
 
@@ -41,3 +43,47 @@ class LLM(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+Said = Callable[[str], None]
+"""Is told the pieces of an answer as they come, in the event loop; it must not wait."""
+
+
+@runtime_checkable
+class StreamingLLM(LLM, Protocol):
+    """A model that can be heard while it speaks. Every one that ships can."""
+
+    def stream(self, prompt: Prompt, model: str | None = None) -> AsyncIterator[str | Completion]:
+        """Pieces of the answer's text, none of them empty, then the very `Completion` that `complete` would give.
+
+        The trap: what was said so far may be a refusal in the making, or half of a JSON reply. A piece is given only when it is
+        certain to be the answer's (`answer_pieces.py`), so no answer is no piece, and the pieces joined are the completion's text. A
+        stream that breaks off raises ModelUnavailableError and is not tried again once a piece was given; else as `complete`. Who
+        stops before the end closes it (`contextlib.aclosing`), and the endpoint is let go of.
+        """
+        ...
+
+
+async def streamed(llm: LLM, prompt: Prompt, model: str | None, said: Said) -> Completion:
+    """Asks, and tells the pieces meanwhile; a model that cannot be heard tells its answer in one piece. Raises as `complete`."""
+    if not isinstance(llm, StreamingLLM):
+        completion = await llm.complete(prompt, model)
+        if completion.text:
+            said(completion.text)
+        return completion
+    async with aclosing(_generator(llm.stream(prompt, model))) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Completion):
+                return piece
+            said(piece)
+    raise ModelError(f"{type(llm).__name__}: the stream ended without a completion")
+
+
+async def _generator(stream: AsyncIterator[str | Completion]) -> AsyncGenerator[str | Completion]:
+    """As what can be closed, whatever the model made of it."""
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()

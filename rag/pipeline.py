@@ -26,7 +26,7 @@ from ..workers.app import App
 from ..workers.errors import PlanError
 from ..workers.graph import Work
 from .adaptive import AdaptiveSettings
-from .answer_work import AnswerParts
+from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
 from .embedder import Embedder
 from .messages import Strategy
@@ -117,6 +117,9 @@ class DocumentPipeline:
     view: IndexView | None = field(init=False, default=None)
     """Of this process, while a task of `answer` runs: its readiness, its positions."""
 
+    heard: list[Heard] = field(default_factory=list)
+    """Who in this process hears answers while they are made, piece by piece (`rag/answer_work.py`)."""
+
     def __post_init__(self) -> None:
         self._open_view: Callable[[Embedder], IndexView] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,6 +175,7 @@ class DocumentPipeline:
             self._loop,
             self.answer.parts.closed,
             ask_again=None if self._asked_again is None else self._asked_again.send,
+            heard=self.heard,
         )
         self.view = parts.view
         return parts

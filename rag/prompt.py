@@ -62,6 +62,7 @@ _ASK: Final = {
 }
 _MARK = re.compile(r"<(\s*/?\s*document)", re.IGNORECASE)
 _CITATION = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")
+_HALF_CITATION = re.compile(r"\[[\d\s,;]*\]?")
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -125,6 +126,11 @@ def is_no_answer(text: str, no_answer: str = NO_ANSWER) -> bool:
     """
     wanted, text = _plain(no_answer), _CITATION.sub(" ", text)
     return _plain(text) in {"", wanted} or _plain(re.split(r"[.!\n]", text.strip(), maxsplit=1)[0]) == wanted
+
+
+def may_be_no_answer(begun: str, no_answer: str = NO_ANSWER) -> bool:
+    """Whether a reply that begins so may still become one that `is_no_answer`."""
+    return is_no_answer(begun, no_answer) or _plain(no_answer).startswith(_plain(_HALF_CITATION.sub(" ", begun)))
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from ..endpoint_llm import EndpointLLM
+from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
@@ -56,13 +56,64 @@ class Anthropic(EndpointLLM):
         )
         super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
 
-    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+    def request(self, prompt: Prompt, model: str, *, stream: bool) -> Request:
         system, *messages = prompt.messages(as_json=self._json)
-        body: dict[str, Any] = {"model": model or self._model, "system": system["content"], "messages": messages}
+        body: dict[str, Any] = {"model": model, "system": system["content"], "messages": messages}
         body |= self._body
         if self._json:
             body |= {"tools": [_TOOL], "tool_choice": {"type": "tool", "name": "answer"}}
-        return _completion(await self._endpoint.post(body), prompt, model or self._model)
+        return Request(body | ({"stream": True} if stream else {}))
+
+    def completion(self, reply: Any, prompt: Prompt, model: str) -> Completion:
+        return _completion(reply, prompt, model)
+
+    def assembly(self) -> _Assembly:
+        return _Assembly(words=not self._json)
+
+
+class _Assembly:
+    """Blocks by their number, each in deltas. `words`: what is said beside the tool is the answer; else only its input is heard."""
+
+    def __init__(self, *, words: bool) -> None:
+        self._words = words
+        self._reply: dict[str, Any] = {"usage": {}}
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._is_whole = False
+
+    def add(self, event: Any) -> str:
+        kind = event["type"]
+        if kind == "message_start":
+            self._told(event["message"])
+        elif kind == "message_delta":
+            self._told(event | event["delta"])
+        elif kind == "content_block_start":
+            self._blocks[event["index"]] = {"type": event["content_block"]["type"], "text": ""}
+        elif kind == "content_block_delta":
+            return self._delta(self._blocks[event["index"]], event["delta"])
+        self._is_whole |= kind == "message_stop"
+        return ""
+
+    def _told(self, told: dict[str, Any]) -> None:
+        self._reply |= {name: told[name] for name in ("model", "stop_reason") if told.get(name)}
+        self._reply["usage"] |= told.get("usage") or {}
+
+    def _delta(self, block: dict[str, Any], delta: dict[str, Any]) -> str:
+        said = str(delta.get("text") or delta.get("partial_json") or "")
+        block["text"] += said
+        return said if self._words or block["type"] == "tool_use" else ""
+
+    def reply(self) -> Any:
+        if not self._is_whole:
+            return None
+        blocks = [self._blocks[index] for index in sorted(self._blocks)]
+        return self._reply | {"content": [_with_input(one) if one["type"] == "tool_use" else one for one in blocks]}
+
+
+def _with_input(block: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return block | {"input": orjson.loads(block["text"] or "{}")}
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"the input of the tool is not JSON ({error}): {block['text'][:100]!r}") from None
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

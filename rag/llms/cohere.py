@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Literal
 
-from ..endpoint_llm import EndpointLLM
+from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
@@ -46,12 +46,39 @@ class Cohere(EndpointLLM):
         endpoint = JsonEndpoint(checked_url(url) + "/chat", key, timeout_ms, attempts, sleep)
         super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
 
-    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
-        body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=self._json)}
+    def request(self, prompt: Prompt, model: str, *, stream: bool) -> Request:
+        body: dict[str, Any] = {"model": model, "messages": prompt.messages(as_json=self._json)}
         body |= self._body
         if self._json:
             body["response_format"] = _FORMAT
-        return _completion(await self._endpoint.post(body), prompt, model or self._model)
+        return Request(body | ({"stream": True} if stream else {}))
+
+    def completion(self, reply: Any, prompt: Prompt, model: str) -> Completion:
+        return _completion(reply, prompt, model)
+
+    def assembly(self) -> _Assembly:
+        return _Assembly()
+
+
+class _Assembly:
+    """Deltas of the content, then an end with the counts of tokens."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._end: dict[str, Any] | None = None
+
+    def add(self, event: Any) -> str:
+        if event["type"] == "message-end":
+            self._end = event.get("delta") or {}
+        if event["type"] != "content-delta":
+            return ""
+        self._said.append(event["delta"]["message"]["content"].get("text") or "")
+        return self._said[-1]
+
+    def reply(self) -> Any:
+        if self._end is None:
+            return None
+        return {"message": {"content": [{"text": "".join(self._said)}]}, "usage": self._end.get("usage")}
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

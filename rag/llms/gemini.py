@@ -10,7 +10,7 @@ import asyncio
 import re
 from typing import Any, Final, Literal
 
-from ..endpoint_llm import EndpointLLM
+from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError, ModelRefusedError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
@@ -62,17 +62,46 @@ class Gemini(EndpointLLM):
             config |= {"responseMimeType": "application/json", "responseSchema": _SCHEMA}
         super().__init__(endpoint, model, reply, config)
 
-    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
-        name = model or self._model
-        if not _MODEL.fullmatch(name):
-            raise ModelRefusedError(f"{name[:100]!r} is no name of a model")
+    def request(self, prompt: Prompt, model: str, *, stream: bool) -> Request:
+        if not _MODEL.fullmatch(model):
+            raise ModelRefusedError(f"{model[:100]!r} is no name of a model")
         system, *messages = prompt.messages(as_json=self._json)
         body = {
             "systemInstruction": {"parts": [{"text": system["content"]}]},
             "contents": [{"role": "user", "parts": [{"text": one["content"]}]} for one in messages],
             "generationConfig": self._body,
         }
-        return _completion(await self._endpoint.post(body, f"/{name}:generateContent"), prompt, name)
+        return Request(body, f"/{model}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}")
+
+    def completion(self, reply: Any, prompt: Prompt, model: str) -> Completion:
+        return _completion(reply, prompt, model)
+
+    def assembly(self) -> _Assembly:
+        return _Assembly()
+
+
+class _Assembly:
+    """Each event is a whole reply with the next parts of the text; the last says why it ends, or that all is blocked."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._reply: dict[str, Any] = {}
+        self._is_whole = False
+
+    def add(self, event: Any) -> str:
+        for name in ("promptFeedback", "usageMetadata", "modelVersion"):
+            self._reply |= {name: event[name]} if event.get(name) else {}
+        self._is_whole |= bool((event.get("promptFeedback") or {}).get("blockReason"))
+        for candidate in (event.get("candidates") or [])[:1]:
+            self._is_whole |= bool(candidate.get("finishReason"))
+            self._said.append(text_of((candidate.get("content") or {}).get("parts")))
+            return self._said[-1]
+        return ""
+
+    def reply(self) -> Any:
+        if not self._is_whole:
+            return None
+        return self._reply | {"candidates": [{"content": {"parts": [{"text": "".join(self._said)}]}}]}
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

@@ -14,11 +14,12 @@ import asyncio
 from typing import Any, Final, Literal
 
 from ..document import Tokens
+from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError
 from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
-from ..prompt import VERSION, Prompt
+from ..prompt import Prompt
 from ..replies import ANSWER_SCHEMA, answer_in, tokens_in
 
 _ODDS_TOKENS: Final = 20
@@ -27,9 +28,10 @@ _SCHEMA: Final = {
     "type": "json_schema",
     "json_schema": {"name": "answer", "strict": True, "schema": ANSWER_SCHEMA},
 }
+_STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Openai:
+class Openai(EndpointLLM):
     """`url`: up to and with `/v1`. `api_key_env`: name of the environment variable with the key; "" where none is needed.
 
     Raises PartError when the variable is not set.
@@ -51,29 +53,21 @@ class Openai:
         pause_ms_max: int = 20_000,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        if reply not in {"json", "text"} or forbid_with not in {"", "bad_words", "logit_bias"}:
-            raise ValueError("reply must be json or text, forbid_with bad_words, logit_bias or nothing")
+        if forbid_with not in {"", "bad_words", "logit_bias"}:
+            raise ValueError("forbid_with must be bad_words, logit_bias or nothing")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("llm openai", api_key_env)
-        self._endpoint = JsonEndpoint(checked_url(url) + "/chat/completions", key, timeout_ms, attempts, sleep)
-        self._model = model
-        self._json = reply == "json"
+        endpoint = JsonEndpoint(checked_url(url) + "/chat/completions", key, timeout_ms, attempts, sleep)
+        super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
         self._forbid_with = forbid_with
-        self._body = {"temperature": temperature, "max_tokens": answer_tokens_max}
-
-    def __repr__(self) -> str:
-        return f"Openai(url={self._endpoint.url!r}, model={self._model!r})"
-
-    def fingerprint(self) -> str:
-        return f"openai/1 {self._endpoint.url} {self._model} {self._json} {self._body} prompt {VERSION}"
 
     @property
     def can_forbid(self) -> bool:
         return bool(self._forbid_with)
 
-    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+    def request(self, prompt: Prompt, model: str, *, stream: bool) -> Request:
         as_json = self._json and not prompt.odds
-        body: dict[str, Any] = {"model": model or self._model, "messages": prompt.messages(as_json=as_json)}
+        body: dict[str, Any] = {"model": model, "messages": prompt.messages(as_json=as_json)}
         body |= self._body
         if as_json:
             body["response_format"] = _SCHEMA
@@ -82,10 +76,41 @@ class Openai:
         if prompt.forbid_no and self._forbid_with:
             word = prompt.no_answer.split()[0]
             body[self._forbid_with] = [word] if self._forbid_with == "bad_words" else [[word, False]]
-        return _completion(await self._endpoint.post(body), prompt, model or self._model)
+        return Request(body | (_STREAM if stream else {}))
 
-    async def close(self) -> None:
-        await self._endpoint.close()
+    def completion(self, reply: Any, prompt: Prompt, model: str) -> Completion:
+        return _completion(reply, prompt, model)
+
+    def assembly(self) -> _Assembly:
+        return _Assembly()
+
+
+class _Assembly:
+    """The chunks of a stream: the counts of tokens stand in the last, which has no choices."""
+
+    def __init__(self) -> None:
+        self._content: list[str] = []
+        self._refusal = ""
+        self._choice: dict[str, Any] = {}
+        self._whole: dict[str, Any] = {}
+
+    def add(self, event: Any) -> str:
+        self._whole |= {name: event[name] for name in ("model", "usage") if event.get(name)}
+        for choice in (event.get("choices") or [])[:1]:
+            delta = choice.get("delta") or {}
+            self._refusal += delta.get("refusal") or ""
+            self._choice = {
+                name: choice[name] for name in ("logprobs", "finish_reason") if choice.get(name)
+            } | self._choice
+            self._content.append(delta.get("content") or "")
+            return self._content[-1]
+        return ""
+
+    def reply(self) -> Any:
+        if "finish_reason" not in self._choice:
+            return None
+        message = {"content": "".join(self._content), "refusal": self._refusal}
+        return self._whole | {"choices": [self._choice | {"message": message}]}
 
 
 def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple
 
 from ..document import Tokens
@@ -50,6 +50,13 @@ class Quote:
         text = " ".join(f"{sentence.text} [{sentence.passage}]" for sentence in chosen)
         numbers = tuple(dict.fromkeys(sentence.passage for sentence in chosen))
         return Completion(text, numbers, _tokens(prompt, text), "quote")
+
+    async def stream(self, prompt: Prompt, model: str | None = None) -> AsyncGenerator[str | Completion]:
+        """Word by word."""
+        completion = await self.complete(prompt, model)
+        for piece in re.findall(r"\s*\S+", completion.text or ""):
+            yield piece
+        yield completion
 
     async def close(self) -> None:
         """Nothing to let go of."""

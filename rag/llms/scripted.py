@@ -8,7 +8,8 @@ it makes something up where it knows nothing, as models do). It refuses falsely,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
 from ..document import Tokens
@@ -60,6 +61,13 @@ class Scripted:
         tokens = Tokens(len(sent.split()), len(said.split()))
         odds = self._first_token(prompt, refused=refused) if prompt.odds else {}
         return Completion(None if refused else said, numbers, tokens, model or "scripted", odds)
+
+    async def stream(self, prompt: Prompt, model: str | None = None) -> AsyncGenerator[str | Completion]:
+        """Word by word."""
+        completion = await self.complete(prompt, model)
+        for piece in re.findall(r"\s*\S+", completion.text or ""):
+            yield piece
+        yield completion
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -7,18 +7,20 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 
 @dataclass
 class Reply:
-    """`hang`: never answer. `cut`: close the connection in the middle of the body."""
+    """`hang`: never answer. `cut`: close the connection in the middle of the body. `cuts`: send it in pieces that end there."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
     cut: bool = False
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass
@@ -64,6 +66,14 @@ async def _answer(writer: asyncio.StreamWriter, reply: Reply) -> None:
         return
     body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
     extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+    if reply.cuts:
+        writer.write(f"HTTP/1.1 {reply.status} x\r\ntransfer-encoding: chunked\r\n{extra}\r\n".encode())
+        for start, stop in pairwise([0, *reply.cuts, len(body)]):
+            piece = body[start:stop]
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b"")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return
     writer.write(f"HTTP/1.1 {reply.status} x\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode())
     writer.write(body[: len(body) // 2] if reply.cut else body)
     await writer.drain()

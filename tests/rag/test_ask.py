@@ -16,6 +16,7 @@ from millstream.rag.call_cache import CallCache
 from millstream.rag.document import Answer, Chunk, Price, Tokens, chunk_ids
 from millstream.rag.embedders.hashing import Hashing
 from millstream.rag.errors import ModelUnavailableError
+from millstream.rag.llm import Said
 from millstream.rag.llms.scripted import Scripted
 from millstream.rag.messages import Query
 from millstream.rag.parse_job import Part
@@ -61,15 +62,15 @@ class World:
         self.model = self.asking.llm
         self.cache = CallCache(KeyValueState("completions"), 100)
 
-    async def ask(self, question: str, **options: Any) -> Answer:
-        told = await self.told(Query("q", question, **options))
+    async def ask(self, question: str, *, said: Said | None = None, **options: Any) -> Answer:
+        told = await self.told(Query("q", question, **options), said)
         for entry in told.entries:
             self.cache.put(*entry)
         return told.answer
 
-    async def told(self, query: Query) -> Told:
+    async def told(self, query: Query, said: Said | None = None) -> Told:
         ranked = await self.asking.found(query, await retriever())
-        return await self.asking.told(query, ranked, Answer(query.id, query.question), self.cache)
+        return await self.asking.told(query, ranked, Answer(query.id, query.question), self.cache, said)
 
 
 async def test_one_document_where_it_suffices() -> None:
@@ -141,8 +142,8 @@ async def test_the_strategy_is_the_query_s_else_the_pipeline_s() -> None:
 
 async def test_nothing_is_asked_where_nothing_is_found_or_all_is_hopeless() -> None:
     world = World({}, adaptive=AdaptiveSettings(abstain_below=-3.0, evidence=Evidence(0.0, 0.0, -4.0)))
-    for options in ({}, {"filter": "from == 'z'"}):
-        answer = await world.ask(MADE, **options)
+    for chosen in (None, "from == 'z'"):
+        answer = await world.ask(MADE, filter=chosen)
         assert (answer.no_answer, answer.rounds, answer.sources, answer.tokens) == (True, 0, (), Tokens())
     assert world.model.prompts == []
 
@@ -169,6 +170,28 @@ async def test_a_model_that_fails_is_an_error() -> None:
     with pytest.raises(ModelUnavailableError):
         await world.ask(MADE)
     assert (await world.ask(MADE)).answer == "Jena [1]"
+
+
+async def test_an_answer_is_heard_while_it_is_made() -> None:
+    """Only the answer: not the round that was refused; from the cache in one piece."""
+    world = World({"answers": {SOLD: "Ada"}, "needs": {SOLD: 2}})
+    pieces: list[str] = []
+    answer = await world.ask(SOLD, said=pieces.append)
+    assert ("".join(pieces), len(pieces)) == (answer.answer, 2)
+    again: list[str] = []
+    assert (await world.ask(SOLD, said=again.append)).answer == answer.answer
+    assert again == [answer.answer]
+    nothing: list[str] = []
+    assert (await World({}).ask(MADE, said=nothing.append)).no_answer
+    assert nothing == []
+
+
+@pytest.mark.parametrize(("intercept", "heard"), [(9.0, ["Jena [1]"]), (-9.0, [])])
+async def test_an_answer_that_may_not_be_given_is_heard_in_the_end(intercept: float, heard: list[str]) -> None:
+    rule = AdaptiveSettings(posterior=True, evidence=Evidence(0.0, 0.0, intercept))
+    pieces: list[str] = []
+    await World({"answers": {MADE: "Jena"}}, adaptive=rule).ask(MADE, said=pieces.append)
+    assert pieces == heard
 
 
 async def test_sources_stay_at_home_where_they_are_not_wanted() -> None:

@@ -34,6 +34,7 @@ class World:
     def __init__(self, pipeline: DocumentPipeline, broker: MemoryBroker) -> None:
         self.broker = broker
         self.updates = pipeline.settings.topics.index_updates
+        self.heard = pipeline.heard
         self.ingest = Running(pipeline.ingest)
         self.answers = Running(pipeline.answer)
         self.passed: dict[int, int] = {}
@@ -110,6 +111,17 @@ async def test_an_answer_quotes_its_source(world: World) -> None:
     assert "Jena" in best["text"]
     assert sum(answer["index_position"].values()) >= 4
     assert answer["strategy"] == {"rounds": 1, "documents_used": 3}
+
+
+async def test_whoever_runs_the_pipeline_hears_answers_while_they_are_made(world: World) -> None:
+    heard: list[tuple[str, str]] = []
+    await world.put("lamp.md", LAMP)
+    await world.ask("Where is the reading lamp made?")  # while nobody listens
+    world.heard.append(lambda query, piece: heard.append((query, piece)))
+    answer = await world.ask("What does the reading lamp cost?")
+    assert "".join(piece for _, piece in heard) == answer["answer"]
+    assert {query for query, _ in heard} == {"q"}
+    assert len(heard) > 1
 
 
 async def test_a_committed_answer_is_not_paid_for_again(world: World) -> None:
