@@ -11,7 +11,7 @@ from .call_cache import CallCache
 from .document import Answer
 from .embedder import Embedder
 from .errors import RagError
-from .filter import Filter
+from .filters import filter_of
 from .llm import Said
 from .messages import Query, query_id, read_query
 from .retrieve import Retriever
@@ -128,7 +128,7 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
 
 async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
     if query.filter is not None:
-        Filter(query.filter)  # a wrong one is an error at once, whatever the index is doing
+        filter_of(query.filter)  # a wrong one is an error at once, whatever the index is doing
     await parts.view.wait_ready(parts.settings.ready_timeout_ms)
     if query.fresh_after:
         await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)

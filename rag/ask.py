@@ -15,7 +15,7 @@ from .call_cache import CallCache
 from .completions import Completions
 from .document import Answer, Asked, Hit, Tokens
 from .embedder import Embedder
-from .filter import Filter
+from .filters import filter_of
 from .index import Vector
 from .llm import LLM, Completion, Said
 from .messages import Query, Strategy
@@ -76,7 +76,7 @@ class Asking:
 
     async def looked_up(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Found:
         """Before reranking."""
-        wanted_filter = None if query.filter is None else Filter(query.filter)
+        wanted_filter = None if query.filter is None else filter_of(query.filter)
         vector = (await self.embedder.embed([query.question], "query"))[0]
         wanted = max(self._wanted(query), self.settings.retrieval.rerank_chunks)
         looked_for = Wanted(query.question, vector, wanted, wanted_filter, query.tenant, without)

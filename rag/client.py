@@ -111,7 +111,7 @@ class AsyncClient:
         question: str,
         *,
         k: int | None = None,
-        filter: str | None = None,  # noqa: A002 - the word of the queries topic
+        filter: str | Mapping[str, str] | None = None,  # noqa: A002 - the word of the queries topic
         strategy: Strategy | None = None,
         model: str | None = None,
         tenant: str | None = None,

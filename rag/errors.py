@@ -6,6 +6,7 @@ RagError
 |-- ParseError           a document cannot be read: status `failed`, its last version stays and is stale
 |   `-- ParseLimitError      it is too large, too slow or too hungry: the same; raise the limit named, or leave it out
 |-- FilterError          a query's filter is wrong: that query alone is answered with `error`
+|   `-- UndecidedError       it cannot be evaluated on this document: which does not match
 |-- EmbeddingError       no vectors for these texts: the document fails, the question is answered with `error`
 |-- ModelError           a language model or a reranker gave no usable answer: the question is answered with `error`
 |   |-- ModelUnavailableError  no answer in the time and tries allowed: asking again later may help
@@ -38,7 +39,11 @@ class ParseLimitError(ParseError):
 
 
 class FilterError(RagError):
-    """A metadata filter does not parse."""
+    """A metadata filter does not parse, or takes too long."""
+
+
+class UndecidedError(FilterError):
+    """A metadata filter cannot be evaluated on the names of one document."""
 
 
 class EmbeddingError(RagError):

@@ -83,6 +83,15 @@ class Fields:
             return value
         raise self.wrong(name, "string or int")
 
+    def text_or_texts(self, name: str) -> str | dict[str, str] | None:
+        """A string, or an object of strings that is not empty."""
+        value = self._values.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        if not isinstance(value, dict) or not value or not all(isinstance(text, str) for text in value.values()):
+            raise self.wrong(name, "string or an object of strings")
+        return value
+
     def object(self, name: str) -> dict[str, Any]:
         return self._optional(name, dict, "object") or {}
 

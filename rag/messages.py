@@ -46,7 +46,8 @@ class Query:
     question: str
     k: int | None = None
     """Chunks to look up; None: as the pipeline is set."""
-    filter: str | None = None
+    filter: str | Mapping[str, str] | None = None
+    """A text, or {"jmespath": ..., "glob": ...}: `filters.py`."""
     strategy: Strategy | None = None
     """`fixed`: k chunks, one prompt. `adaptive`: few, and more while the model refuses (`adaptive.py`), k at most. `retrieve`: the
     chunks themselves, on the topic `retrievals`. None: as the pipeline is set."""
@@ -186,7 +187,7 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         id=query_id(key, value) or fields.text("id") or "",
         question=question,
         k=fields.whole("k", 0, 1, K_MAX) or None,
-        filter=fields.text("filter") or None,
+        filter=fields.text_or_texts("filter") or None,
         strategy=_strategy(fields),
         model=fields.text("model") or None,
         fresh_after=_positions(fields),
@@ -218,7 +219,7 @@ def write_query(query: Query) -> bytes:
             "id": query.id,
             "question": query.question,
             "k": query.k,
-            "filter": query.filter,
+            "filter": query.filter if isinstance(query.filter, str | None) else dict(query.filter),
             "strategy": query.strategy,
             "model": query.model,
             "fresh_after": {str(partition): offset for partition, offset in query.fresh_after.items()},

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from .document import Metadata
+from .errors import UndecidedError
 from .index import Bitmap
 
 Names = Mapping[str, Any]
@@ -25,6 +26,10 @@ class _Tested:
 
     passes: Bitmap
     seen: int = 0
+    decided: bool = False
+    """It could be evaluated on one at least."""
+    reason: UndecidedError | None = None
+    """Why it could not on the first on which it could not."""
 
 
 class MetadataTable:
@@ -67,7 +72,11 @@ class MetadataTable:
             self._free.append(held)
 
     def bitmap(self, name: str, test: Callable[[Names], bool]) -> Bitmap:
-        """Which numbers pass. `name` stands for the test: asked again, it is tried on what is new only (the last 32 are kept)."""
+        """Which numbers pass. `name` stands for the test: asked again, it is tried on what is new only (the last 32 are kept).
+
+        What a test cannot decide (UndecidedError) does not pass. Raises that error where it could decide on nothing at all, and any
+        other that the test raises.
+        """
         tested = self._tested.pop(name, None) or _Tested(np.zeros(0, np.bool_))
         self._tested[name] = tested
         if len(self._tested) > _TESTS_MAX:
@@ -77,8 +86,10 @@ class MetadataTable:
             tested.passes = np.concatenate([tested.passes, np.zeros(size, np.bool_)])
         for held in self._assigned[tested.seen :]:
             names = self._names.get(held)
-            tested.passes[held] = names is not None and test(names)
+            tested.passes[held] = names is not None and _passes(tested, test, names)
         tested.seen = len(self._assigned)
+        if tested.reason is not None and not tested.decided:
+            raise tested.reason
         bitmap: Bitmap = np.append(tested.passes, False)[self._of_number]  # -1, no such number, is the last
         return bitmap
 
@@ -97,3 +108,13 @@ class MetadataTable:
             self._tested.clear()
         else:
             self._assigned.append(held)
+
+
+def _passes(tested: _Tested, test: Callable[[Names], bool], names: Names) -> bool:
+    try:
+        passes = test(names)
+    except UndecidedError as error:
+        tested.reason = tested.reason or error
+        return False
+    tested.decided = True
+    return passes

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .document import Hit
-from .filter import Filter
+from .filters import Matcher
 from .index import Bitmap, Index, Numbers, Vector, top
 from .settings import RetrievalSettings
 from .view_state import ViewState
@@ -38,7 +38,7 @@ class Wanted:
     question: str
     vector: Vector
     k: int
-    filter: Filter | None = None
+    filter: Matcher | None = None
     tenant: str | None = None
     without: frozenset[str] = frozenset()
     """Ids of documents that are passed over."""

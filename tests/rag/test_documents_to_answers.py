@@ -170,10 +170,18 @@ async def test_a_filter_and_a_tenant_narrow_it(world: World) -> None:
     await world.put("c.md", "The lamp is green.", lang="de", tenant="two")
     found = [
         await world.ask("What colour is the lamp?", strategy="retrieve", **options)
-        for options in ({"filter": "lang == 'en'"}, {"tenant": "two"}, {"filter": "lang == 'en'", "tenant": "two"})
+        for options in (
+            {"filter": "lang == 'en'"},
+            {"tenant": "two"},
+            {"filter": "lang == 'en'", "tenant": "two"},
+            {"filter": {"jmespath": "lang == `en` && path != 'a.md'"}},
+            {"filter": {"glob": "[ac].md"}},
+        )
     ]
     uris = [{source["uri"] for source in answer["sources"]} for answer in found]
-    assert uris == [{"a.md", "b.md"}, {"b.md", "c.md"}, {"b.md"}]
+    assert uris == [{"a.md", "b.md"}, {"b.md", "c.md"}, {"b.md"}, {"b.md"}, {"a.md", "c.md"}]
+    answer = await world.ask("What colour is the lamp?", filter={"jmespath": "abs(path) > `1`"})
+    assert "abs() takes number, got string" in answer["error"]
 
 
 async def test_chunks_alone_come_as_a_retrieval(world: World) -> None:
@@ -189,6 +197,8 @@ async def test_chunks_alone_come_as_a_retrieval(world: World) -> None:
         (None, "the value is null"),
         (b"junk", "not JSON"),
         (b'{"question": "x", "filter": "a =="}', "expected a value, got the end"),
+        (b'{"question": "x", "filter": {"jmespath": "a = b"}}', "Unknown token"),
+        (b'{"question": "x", "filter": {"sql": "a"}}', "an object with jmespath, glob or both"),
         (b'{"question": "x", "fresh_after": {"9": 1}}', "no partition 9"),
     ],
 )

@@ -75,7 +75,8 @@ def test_a_document_comes_back_as_written(uri: str, content: bytes, metadata: di
         (b'{"question": "  "}', "text that is not blank"),
         (b'{"question": "x", "k": 0}', "int from 1 to 100, got 0 - at $.k"),
         (b'{"question": "x", "k": 1.5}', "int from 1 to 100"),
-        (b'{"question": "x", "filter": {}}', "expected string, got {} - at $.filter"),
+        (b'{"question": "x", "filter": {}}', "expected string or an object of strings, got {} - at $.filter"),
+        (b'{"question": "x", "filter": {"jmespath": 3}}', "expected string or an object of strings"),
         (b'{"question": "x", "strategy": "best"}', "one of fixed, adaptive, retrieve, got 'best'"),
         (b'{"question": "x", "mode": "sitting"}', "one of once, standing, got 'sitting'"),
         (b'{"question": "x", "fresh_after": {"a": 1}}', "offsets by partition"),
@@ -89,8 +90,9 @@ def test_a_query_of_another_shape_is_refused(value: bytes | None, reason: str) -
 
 
 def test_a_query_comes_back_as_written() -> None:
-    query = Query("q1", "Who?", 3, "year > 2000", "retrieve", "m", {0: 4, 2: 9}, False, "t")
-    assert query == read_query(b"q1", write_query(query))
+    for filtered in ("year > 2000", {"jmespath": "year > `2000`", "glob": "*.md"}):
+        query = Query("q1", "Who?", 3, filtered, "retrieve", "m", {0: 4, 2: 9}, False, "t")
+        assert query == read_query(b"q1", write_query(query))
 
 
 @pytest.mark.parametrize(
