@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 Metadata = Mapping[str, Any]
@@ -35,8 +36,19 @@ class Document:
     content_type: str = ""
     metadata: Metadata = field(default_factory=dict)
     modified_at: str | int | None = None
-    """ISO 8601 text or milliseconds since the epoch, as the producer has it; reported, never compared."""
+    """ISO 8601 text or milliseconds since the epoch, as the producer has it."""
     version: str | int | None = None
+
+    @property
+    def modified_s(self) -> int | None:
+        """Whole seconds since the epoch; None where it is not said, or cannot be read. A text without a zone is taken for UTC."""
+        if isinstance(self.modified_at, int):
+            return self.modified_at // 1_000
+        try:
+            said = datetime.fromisoformat(self.modified_at or "")
+            return int((said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp())
+        except (ValueError, OverflowError):
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 What an expression sees is the document's metadata, and beside it
 
     path, uri      the document's id, where the metadata has no name of its own like that
-    modified_at    when the document says it was changed, in seconds since the epoch (ingestion puts it into the metadata)
+    modified_at    of the document's record, in seconds since the epoch: ingestion puts it into the metadata
 
 All functions of JMESPath are there, and Pathway's `globmatch(pattern, path)`. A document matches where the result is `true`, and
 nothing else counts as true. A text stands in quotes ('a.md'), or in backticks without, which is the only way that Pathway's own

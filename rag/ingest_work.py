@@ -98,7 +98,7 @@ async def prepare(
     known = key or b""
     if value is None:
         return Prepared(known, None, None, _removals(name, held.chunks if held else ()))
-    document = replace(read_document(key, value), uri=name)
+    document = _dated(replace(read_document(key, value), uri=name))
     content = await _content(document, parts)
     parser = parts.parser(document, content)
     content_hash = digest(content, document.content_type, parts.parser_print(parser), parts.splitter_print)
@@ -135,6 +135,12 @@ async def prepare(
         [*values, *_removals(name, changes.removed)],
         new,
     )
+
+
+def _dated(document: Document) -> Document:
+    """`modified_at` is a name of the metadata, for filters, in seconds as Pathway's are; one that is there already stays."""
+    said = document.modified_s
+    return document if said is None else replace(document, metadata={"modified_at": said, **document.metadata})
 
 
 def version_of(key: bytes | None, value: bytes | None) -> str | int | None:

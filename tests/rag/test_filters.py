@@ -18,7 +18,7 @@ NAMES = {"uri": "guide/a.md", "year": 2024}
         ({"jmespath": "year > `2030`"}, False),
         ({"glob": "guide/*.md"}, True),
         ({"jmespath": "year > `2000`", "glob": "**/*.md"}, True),
-        ({"jmespath": "year > `2000`", "glob": "*.md"}, False),
+        ({"jmespath": "year > `2000`", "glob": "*.pdf"}, False),
     ],
 )
 def test_each_language_by_its_name(given: FilterText, expected: bool) -> None:

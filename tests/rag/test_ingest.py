@@ -103,6 +103,28 @@ async def test_other_metadata_rewrites_the_records_without_embedding(running: Ru
     assert found == {"de"}
 
 
+@pytest.mark.parametrize(
+    ("modified_at", "metadata", "expected"),
+    [
+        (1_700_000_000_123, {}, {"modified_at": 1_700_000_000}),
+        ("2023-11-14T22:13:20+00:00", {}, {"modified_at": 1_700_000_000}),
+        ("2023-11-14T22:13:20", {"x": 1}, {"modified_at": 1_700_000_000, "x": 1}),
+        (5, {"modified_at": "as the producer says"}, {"modified_at": "as the producer says"}),
+        ("yesterday", {}, {}),
+        (None, {}, {}),
+    ],
+)
+async def test_filters_see_when_a_document_was_modified(
+    running: Running, modified_at: str | int | None, metadata: dict, expected: dict
+) -> None:
+    """In seconds, as the filters of Pathway's clients have it."""
+    document = Document("a", text="Lamp.", content_type="text/plain", metadata=metadata, modified_at=modified_at)
+    await feed(running, (b"a", write_document(document)), (b"a", write_document(document)))
+    assert len(running.outputs[UPDATES]) == 1
+    ((key, value),) = running.compacted(UPDATES).items()
+    assert expected == read_update(key, value).chunk.metadata
+
+
 async def test_a_deleted_document_is_gone(running: Running) -> None:
     await feed(running, put("a", TEXT), put("b", "Other."))
     assert await feed(running, (b"a", None)) == [None]
