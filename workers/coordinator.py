@@ -21,7 +21,8 @@ from ..topics.batch import Fetch, Partition
 from . import events as ev
 from . import instructions as do
 from .errors import InvariantError
-from .shard import KEPT, WITHOUT_WORK, Phase, Shard, ShardRules
+from .phase import KEPT, WITHOUT_WORK, Phase
+from .shard import Shard, ShardRules
 
 Event = ev.Assigned | ev.Revoked | ev.HaltOverdue | ev.StopRequested | ev.Tick | ev.Fetched | ev.ShardEvent
 Instruction = do.LetRebalance | do.RequestRejoin | do.Leave | do.ShardInstruction
@@ -59,7 +60,7 @@ class Coordinator:
 
     def wanted(self, partitions: Iterable[Partition]) -> list[Partition]:
         """Of the partitions assigned, those a poll should bring records of."""
-        return [p for p in partitions if p.index in self.shards and self.shards[p.index].wants_records]
+        return [p for p in partitions if p.index in self.shards and self.shards[p.index].wants(p)]
 
     # -- events
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..topics.batch import Fetch
+from .input_wait import TaskInputs
 
 Failure = Literal["retry", "fenced"]
 """retry: nothing or something unknown was done; drop the producer and take the shard again. fenced: we are the zombie."""
@@ -81,6 +82,9 @@ class Restored(ShardEvent):
 class Resumed(ShardEvent):
     """The consumer reads on from where the tasks are."""
 
+    inputs: tuple[TaskInputs, ...] = ()
+    """Of tasks with several, of which some are not caught up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Processed(ShardEvent):
@@ -96,6 +100,8 @@ class Processed(ShardEvent):
     """Whether no more records should be read for now."""
     more: bool = False
     """Whether a task stopped in the middle of a batch until what it gave is sent: to be gone on with before anything else."""
+    inputs: tuple[TaskInputs, ...] = ()
+    """As in `Resumed`, after it."""
 
 
 @dataclass(frozen=True, slots=True)

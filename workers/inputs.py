@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..topics.arrow_buffers import large_binary
 from ..topics.batch import BEFORE, MIN_TIME, OFFSET, TIME, Batch, Fetch, Partition
 from ..topics.codec import Codec
+from ..topics.codec_of import codec_named
 from ..topics.control import ControlRecord, split_control
 from ..topics.dead_letter import Rejected
 from ..topics.decode import decode_fetch
@@ -20,6 +21,7 @@ from ..topics.schema import Schema
 from ..topics.timestamps import watermarks
 from .graph import Source
 from .repartition import BLOCK_TIME
+from .topology import SubTopology, Topology
 from .watermark import InputTime
 
 RAW_SCHEMA = Schema((("key", pl.Binary()), ("value", pl.Binary())))
@@ -105,6 +107,21 @@ class Input:
         record = np.searchsorted(fetch.offsets, frame[OFFSET].to_numpy())
         frame = frame.drop(BLOCK_TIME).with_columns(pl.Series(BEFORE, before[record], dtype=pl.Int64))
         return decoded.batch.replaced(frame), decoded.rejected
+
+
+def inputs_of(topology: Topology, sub: SubTopology, partition: int) -> list[Input]:
+    """The inputs of one task, as the plan says."""
+    return [
+        Input(source, Partition(source.topic.name, partition), codec_named(source.topic.codec), _time(topology, source))
+        for source in sub.sources
+        if partition < topology.partition_counts[source.topic.name]
+    ]
+
+
+def _time(topology: Topology, source: Source) -> InputTime:
+    writers = topology.writers_of(source.topic.name)
+    names = {f"{name}/{shard}": MIN_TIME for name, shard in writers} if writers else None
+    return InputTime(source.topic.idle_after_ms, names)
 
 
 def _internal(times: NDArray[np.int64], before: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[pl.Series]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from .phase import READING, Phase
 from .queries import Read, T
-from .shard import READING, Phase, Shard
+from .shard import Shard
 from .shard_runtime import ShardRuntime
 from .task import TaskId
 from .topology import Topology

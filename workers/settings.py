@@ -41,6 +41,8 @@ class AppSettings:
     advance_when_idle: bool = False
     max_drift_ms: int | None = None
     """An input further ahead in event time than this of one that still has records is held back."""
+    wait_for_inputs_ms: int = 200
+    """How long records wait for those of another input of their task that is not caught up, to take the oldest first."""
     retry_backoff_ms: int = 100
     retry_backoff_ms_max: int = 5_000
     instance_id: str | None = None

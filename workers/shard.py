@@ -28,41 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 
-from ..topics.batch import Fetch
+from ..topics.batch import Fetch, Partition
 from . import events as ev
 from . import instructions as do
 from .errors import InvariantError
+from .input_wait import InputWait
+from .phase import KEPT, READING, WITHOUT_WORK, Phase
 from .portions import Portions
-
-
-class Phase(Enum):
-    """See the drawing."""
-
-    AT_REST = "at rest"
-    FENCING = "fencing"
-    POSITIONING = "positioning"
-    RESTORING = "restoring"
-    RESUMING = "resuming"
-    RUNNING = "running"
-    PROCESSING = "processing"
-    SENDING = "sending"
-    PREPARING = "preparing"
-    ACKNOWLEDGING = "acknowledging"
-    OFFSETS = "sending offsets"
-    COMMITTING = "committing"
-    CHECKPOINTING = "checkpointing"
-    DROPPING = "dropping"
-    LOST = "lost"
-    CLOSED = "closed"
-
-
-WITHOUT_WORK = frozenset({Phase.AT_REST, Phase.LOST, Phase.CLOSED})
-"""Phases in which nothing is under way. At rest means that producer and tasks are open, and all they did is committed."""
-
-KEPT = frozenset({Phase.AT_REST, Phase.RESTORING})
-"""Phases in which a rebalance finds a shard that can go on afterwards, if it was never another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +47,7 @@ class ShardRules:
     tick_interval_ms: int = 200
     retry_backoff_ms: int = 100
     retry_backoff_ms_max: int = 5_000
+    wait_for_inputs_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -103,8 +77,12 @@ class Shard:
     after_drop: Phase = Phase.FENCING
     fetches: list[Fetch] = field(default_factory=list)
     portions: Portions = field(default_factory=Portions)
+    waits: InputWait = field(init=False)
     now_ms: int = 0
     ticked_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.waits = InputWait(self.rules.wait_for_inputs_ms)
 
     # -- from the coordinator
 
@@ -159,16 +137,18 @@ class Shard:
         """Whether a rebalance need not wait for it: it does nothing that depends on the generation."""
         return self.at_rest or self.phase is Phase.RESTORING
 
-    @property
-    def wants_records(self) -> bool:
-        """Whether a poll may bring more for it: what it has been given must be worked off first."""
-        return self.phase in READING and not self.halting and not self.full and not self.fetches
+    def wants(self, partition: Partition) -> bool:
+        """Whether a poll may bring records of it: what the shard has been given must be worked off first, or waits for them."""
+        if self.phase not in READING or self.halting or self.full:
+            return False
+        return not self.fetches or partition in self.waits.missing(self.fetches)
 
     def fetched(self, fetches: Sequence[Fetch]) -> do.ShardInstruction | None:
         """Records of the shard; those that come while it halts are dropped, for they will be read again."""
         if self.halting or self.phase not in READING:
             return None
         self.fetches.extend(fetches)
+        self.waits.arrived(fetches)
         return self._next() if self.phase is Phase.RUNNING else None
 
     def tick(self, now_ms: int) -> do.ShardInstruction | None:
@@ -200,7 +180,10 @@ class Shard:
                 return self._go(Phase.RESTORING, do.Restore(number, epoch))
             case ev.Restored():
                 return self._restored()
-            case ev.Resumed() | ev.CheckpointWritten():
+            case ev.Resumed():
+                self.waits.tasks = event.inputs
+                return self._run()
+            case ev.CheckpointWritten():
                 return self._run()
             case ev.Processed():
                 return self._processed(event)
@@ -240,14 +223,21 @@ class Shard:
         if self.halting:
             self.phase = Phase.AT_REST
             return None
-        if self.fetches or self.calls_ended or self.now_ms - self.ticked_ms >= self.rules.tick_interval_ms:
-            given, self.fetches = self.portions.take(self.fetches)
+        given = self._portion()
+        if given or self.calls_ended or self.now_ms - self.ticked_ms >= self.rules.tick_interval_ms:
             self.calls_ended = False
             self.ticked_ms = self.now_ms
             return self._go(Phase.PROCESSING, do.Process(self.number, self.epoch, given))
         if self.checkpoint_at_ms is not None and self.dirty_since_ms is None and self.now_ms >= self.checkpoint_at_ms:
             return self._checkpoint()
         return None
+
+    def _portion(self) -> tuple[Fetch, ...]:
+        """What is worked on next."""
+        free, held = self.waits.split(self.fetches, self.now_ms)
+        given, left = self.portions.take(free)
+        self.fetches = held + left
+        return given
 
     def _commit_due(self) -> bool:
         if self.dirty_since_ms is None:
@@ -263,6 +253,7 @@ class Shard:
 
     def _computed(self, event: ev.Processed) -> None:
         self.finished, self.full, self.more = event.finished, event.full, event.more
+        self.waits.tasks = event.inputs
         if event.more:
             self.portions.stopped()
         else:
@@ -303,7 +294,7 @@ class Shard:
         """With the next batch, if there is one and it may be computed."""
         given: tuple[Fetch, ...] = ()
         if not self.checkpoint_due and not self.more:
-            given, self.fetches = self.portions.take(self.fetches)
+            given = self._portion()
         return self._go(phase, step(self.number, self.epoch, given))
 
     def _committed(self) -> do.ShardInstruction | None:
@@ -346,6 +337,7 @@ class Shard:
         self.checkpoint_due = self.more = False
         self.dirty_since_ms = self.ahead_since_ms = self.checkpoint_at_ms = None
         self.fetches = []
+        self.waits.begin()
         self.after_drop = Phase.FENCING
 
     def _pause_ms(self) -> int:
@@ -354,20 +346,6 @@ class Shard:
             return 0
         return min(self.rules.retry_backoff_ms << min(self.failures - 1, 16), self.rules.retry_backoff_ms_max)
 
-
-READING = frozenset(
-    {
-        Phase.RUNNING,
-        Phase.PROCESSING,
-        Phase.SENDING,
-        Phase.PREPARING,
-        Phase.ACKNOWLEDGING,
-        Phase.OFFSETS,
-        Phase.COMMITTING,
-        Phase.CHECKPOINTING,
-    }
-)
-"""Phases in which records may be given: they are worked on when the shard is running again."""
 
 ANSWERS: dict[Phase, type[ev.ShardEvent]] = {
     Phase.FENCING: ev.ProducerReady,

@@ -26,6 +26,7 @@ from . import instructions as do
 from .calls import outcome_of
 from .clock import monotonic_s, wall_ms
 from .errors import InvariantError
+from .input_wait import TaskInputs
 from .outbox import Outbox
 from .pipeline import Waiting
 from .recovery import Recovery, input_partitions
@@ -87,7 +88,7 @@ class ShardRuntime:
                 return ev.Restored(number, epoch)
             case do.Resume():
                 self._resume()
-                return ev.Resumed(number, epoch)
+                return ev.Resumed(number, epoch, self._inputs_behind())
             case do.Process():
                 return await self._process(instruction.fetches, epoch)
             case do.SendOutbox():
@@ -186,7 +187,12 @@ class ShardRuntime:
             finished=self.around.ends is not None and all(_worked_off(task) for task in tasks),
             full=any(task.full for task in tasks),
             more=any(task.pieces.under_way for task in tasks),
+            inputs=self._inputs_behind(),
         )
+
+    def _inputs_behind(self) -> tuple[TaskInputs, ...]:
+        several = [(frozenset(task.inputs), task.behind()) for task in self.tasks.values() if len(task.inputs) > 1]
+        return tuple(TaskInputs(every, behind) for every, behind in several if behind)
 
     def _work(self, fetches: Sequence[Fetch], outcomes: Sequence[tuple[Task, Waiting, object]], now_ms: int) -> None:
         for task in self.tasks.values():

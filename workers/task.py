@@ -26,8 +26,8 @@ from ..topics.schema import Schema
 from .commit import METADATA_BYTES_MAX, Send, TaskCommit, metadata_of, metadata_text
 from .errors import InvariantError, PlanError
 from .global_rows import GlobalRows
-from .graph import Port, Source
-from .inputs import Input
+from .graph import Port
+from .inputs import Input, inputs_of
 from .instrument import Instrument
 from .naming import changelog_topic, repartition_topic
 from .operator import AsyncOperator, Operator
@@ -36,7 +36,7 @@ from .pieces import Piece, Pieces
 from .pipeline import Pipeline, Waiting
 from .rejects import Rejects
 from .topology import SubTopology, Topology
-from .watermark import InputTime, smallest
+from .watermark import smallest
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -92,7 +92,7 @@ class Task:
                 state.spill_to(settings.spill_folder, settings.join_buffer_bytes_max)
         self.pipeline = Pipeline(sub, self.operators)
         self.pieces = Pieces(self._given_enough)
-        self.inputs = {item.partition: item for item in _inputs(topology, sub, partition)}
+        self.inputs = {item.partition: item for item in inputs_of(topology, sub, partition)}
         tables = {partition: item for partition, item in self.inputs.items() if item.source.name in sub.table_sources}
         self._tables = tables
         self._timed = [item.time for partition, item in self.inputs.items() if partition not in tables]
@@ -198,6 +198,14 @@ class Task:
     def waits(self, partition: Partition) -> bool:
         """Whether nothing is to be read of this input yet: tables are loaded before the rows that look into them."""
         return partition not in self._tables and not all(item.loaded for item in self._tables.values())
+
+    def behind(self) -> frozenset[Partition]:
+        """Inputs that may be read and of which more is there than was fetched, as far as known."""
+        return frozenset(
+            partition
+            for partition, item in self.inputs.items()
+            if item.time.caught_up_since_ms is None and not item.time.held and not self.waits(partition)
+        )
 
     def end(self, *, outside_only: bool = False) -> None:
         """The bounded input has been read to its end: every window closes.
@@ -347,20 +355,6 @@ def _named_states(operators: Mapping[str, Operator | AsyncOperator]) -> dict[str
         for step, operator in operators.items()
         for name, state in zip(store_names(step, operator.states), operator.states, strict=True)
     }
-
-
-def _inputs(topology: Topology, sub: SubTopology, partition: int) -> list[Input]:
-    return [
-        Input(source, Partition(source.topic.name, partition), codec_named(source.topic.codec), _time(topology, source))
-        for source in sub.sources
-        if partition < topology.partition_counts[source.topic.name]
-    ]
-
-
-def _time(topology: Topology, source: Source) -> InputTime:
-    writers = topology.writers_of(source.topic.name)
-    names = {f"{name}/{shard}": MIN_TIME for name, shard in writers} if writers else None
-    return InputTime(source.topic.idle_after_ms, names)
 
 
 def _sink_writers(topology: Topology, sub: SubTopology, partition: int) -> dict[str, SinkWriter]:

@@ -30,11 +30,12 @@ from .global_tables import GlobalTables
 from .instrument import Instrument, Silent
 from .membership import Membership
 from .opening import found_state, input_ends
+from .phase import Phase
 from .poll_order import readable
 from .queries import Read, T
 from .reading import read_shards
 from .settings import AppSettings
-from .shard import Phase, ShardRules
+from .shard import ShardRules
 from .shard_runtime import ShardRuntime
 from .standby import Standbys
 from .startup import prepare
@@ -106,6 +107,7 @@ class Worker:
             settings.commit_interval_ms,
             retry_backoff_ms=settings.retry_backoff_ms,
             retry_backoff_ms_max=settings.retry_backoff_ms_max,
+            wait_for_inputs_ms=settings.wait_for_inputs_ms,
         )
 
     # -- the public face

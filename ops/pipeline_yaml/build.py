@@ -19,6 +19,7 @@ SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
     "start_from": ("start_from", one_of("earliest", "latest")),
     "advance_when_idle": ("advance_when_idle", flag),
     "max_drift": ("max_drift_ms", duration_or_none),
+    "wait_for_inputs": ("wait_for_inputs_ms", duration),
     "checkpoint_interval": ("checkpoint_interval_ms", duration),
     "join_buffer_bytes_max": ("join_buffer_bytes_max", whole),
     "poll_records_max": ("poll_records_max", whole),

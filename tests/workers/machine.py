@@ -10,14 +10,15 @@ from millstream.topics.batch import Fetch, Partition
 from millstream.workers import events as ev
 from millstream.workers import instructions as do
 from millstream.workers.coordinator import Coordinator, Instruction
+from millstream.workers.input_wait import TaskInputs
 from millstream.workers.shard import ShardRules
 
 RULES = ShardRules(exactly_once=True, commit_interval_ms=100, tick_interval_ms=50)
 
 
-def fetch(shard: int, rows: int = 1) -> Fetch:
+def fetch(shard: int, rows: int = 1, topic: str = "in") -> Fetch:
     numbers = np.arange(rows, dtype=np.int64)
-    return Fetch(Partition("in", shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
+    return Fetch(Partition(topic, shard), 0, rows, rows, [None] * rows, [b"{}"] * rows, numbers, numbers)
 
 
 COMMIT_STEPS: dict[type[do.CommitStep], type[ev.CommitStepDone]] = {
@@ -41,6 +42,8 @@ class World:
         """Shards whose commits are followed by none."""
         self.halves: set[int] = set()
         """Shards whose next batch stops in the middle, until what it gave is sent."""
+        self.behind: set[int] = set()
+        """Shards whose task has a second input, `other`, that is not caught up."""
         self.checkpoint_at_ms: int | None = None
         """What commits say of it."""
 
@@ -72,14 +75,18 @@ class World:
                 if instruction.fetches:
                     self.dirty.add(shard)
                 more = bool(instruction.fetches) and self._stops(shard)
-                return ev.Processed(shard, epoch, len(instruction.fetches), dirty=shard in self.dirty, more=more)
+                sends, inputs = len(instruction.fetches), self._inputs(shard)
+                return ev.Processed(shard, epoch, sends, dirty=shard in self.dirty, more=more, inputs=inputs)
+            case do.Resume():
+                return ev.Resumed(shard, epoch, self._inputs(shard))
             case do.Prepare():
                 prepared = ev.Prepared(shard, epoch, shard in self.dirty, shard not in self.without_checkpoint)
                 self.dirty.discard(shard)
                 return prepared
             case do.CommitStep() if instruction.ahead:
                 self.dirty.add(shard)
-                worked = ev.Processed(shard, epoch, len(instruction.ahead), dirty=True, more=self._stops(shard))
+                more, inputs = self._stops(shard), self._inputs(shard)
+                worked = ev.Processed(shard, epoch, len(instruction.ahead), dirty=True, more=more, inputs=inputs)
                 return COMMIT_STEPS[type(instruction)](shard, epoch, worked)
             case do.CommitStep():
                 done = COMMIT_STEPS[type(instruction)](shard, epoch)
@@ -89,7 +96,6 @@ class World:
             do.StartProducer: ev.ProducerReady,
             do.ReadPositions: ev.Positioned,
             do.Restore: ev.Restored,
-            do.Resume: ev.Resumed,
             do.SendOutbox: ev.Sent,
             do.WriteCheckpoint: ev.CheckpointWritten,
             do.Drop: ev.Dropped,
@@ -98,6 +104,10 @@ class World:
         if isinstance(instruction, do.Drop):
             self.dirty.discard(shard)
         return simple[type(instruction)](shard, epoch)
+
+    def _inputs(self, shard: int) -> tuple[TaskInputs, ...]:
+        own, other = Partition("in", shard), Partition("other", shard)
+        return (TaskInputs(frozenset({own, other}), frozenset({other})),) if shard in self.behind else ()
 
     def _stops(self, shard: int) -> bool:
         stops = shard in self.halves

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from millstream.workers import events as ev
 from millstream.workers import instructions as do
 from millstream.workers.coordinator import Life
-from millstream.workers.shard import Phase
+from millstream.workers.phase import Phase
 from tests.workers.machine import RULES, World, fetch, working
 
 
