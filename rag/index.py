@@ -70,8 +70,11 @@ class Index(Protocol):
         """A fresh structure over what is there now, to be built in a thread; changes are noted until `finish_rebuild`."""
         ...
 
-    def finish_rebuild(self, rebuild: Rebuild) -> None:
-        """Takes over what `rebuild.run` made and replays what changed meanwhile."""
+    def finish_rebuild(self, rebuild: Rebuild) -> bool:
+        """Takes over what `rebuild.run` made, with what changed meanwhile.
+
+        False: so much has changed that `rebuild.run` is to be called once more, in a thread again, and then this.
+        """
         ...
 
     def save(self, path: Path) -> None:
@@ -87,7 +90,7 @@ class Index(Protocol):
 
 
 class Rebuild(Protocol):
-    """Work for a thread; touches nothing of the index it came from."""
+    """Work for a thread; changes nothing of the index it came from, which may change meanwhile."""
 
     def run(self) -> None: ...
 

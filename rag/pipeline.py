@@ -75,7 +75,7 @@ class DocumentSettings:
         *,
         embedder: Part | str = "local",
         splitter: Part | str = "recursive",
-        index: Part | str = "exact",
+        index: Part | str = "auto",
         reranker: Part | str | None = None,
         llm: Part | str = "quote",
         strategy: Strategy = "fixed",

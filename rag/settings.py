@@ -57,8 +57,8 @@ class RetrievalSettings:
 class ViewSettings:
     """The index as a view of `index-updates`."""
 
-    index: Part = Part("exact")
-    """`exact` up to 50,000 chunks, `hnsw` above."""
+    index: Part = Part("auto")
+    """`auto` searches exactly up to 50,000 chunks and in a graph above; `exact` and `hnsw` do only that."""
     apply_records_max: int = 500
     """Updates applied in one go while catching up at the start."""
     live_records_max: int = 16
@@ -74,6 +74,8 @@ class ViewSettings:
     chunk whose removal was never read would stay for ever."""
     retry_pause_ms: int = 1_000
     """After the broker could not be reached."""
+    partitions_interval_ms: int = 30_000
+    """How often new partitions of the topic are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     start: load the checkpoint -> read from its positions -> caught up with the ends seen at the start: ready
     then:  apply updates in small batches, a question between any two; a checkpoint now and then; a rebuild in a thread
+           a look for new partitions now and then, and when a question names one: they are read from their beginning
 
 The thin shell: what is decided is in `view_state.py`. Everything happens in one event loop, so nothing is locked. A broker that
 cannot be reached is asked again; a disk that is full ends the view, and with it every question, with that error.
@@ -21,7 +22,7 @@ from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker, Reader
 from ..topics.errors import BrokerUnavailableError
 from .errors import NotFreshError
-from .index import Rebuild
+from .index import Index, Rebuild
 from .settings import ViewSettings
 from .view_state import ViewPlan, ViewState
 
@@ -61,8 +62,12 @@ class IndexView:
         self._targets: dict[int, int] | None = None
         self._failure: BaseException | None = None
         self._moved = asyncio.Event()
-        self._rebuild: tuple[Rebuild, asyncio.Task[None]] | None = None
+        self.rebuilding: _Rebuilding | None = None
+        """Under way in a thread."""
         self._checked_at_ms = 0
+        self._looked_at_ms = 0
+        self._look_wanted = False
+        self._looks_begun = self._looks_done = 0
         self.listeners: list[Callable[[Sequence[bytes]], None]] = []
         """Called with the keys of the records that were applied, in the event loop, once the index has caught up at its start."""
 
@@ -90,11 +95,22 @@ class IndexView:
 
     async def wait_passed(self, offsets: Mapping[int, int], timeout_ms: int) -> None:
         """Until the records at these offsets are in (read your own writes). Raises NotFreshError."""
-        unknown = [partition for partition in offsets if partition not in self.positions()]
+        if self._unknown(offsets) and self.is_ready:
+            await self._wait_looked(timeout_ms)
+        unknown = self._unknown(offsets)
         if unknown and self.is_ready:
             raise NotFreshError(f"{self._topic!r} has no partition {unknown[0]}; it has {len(self.positions())}")
         wanted = {partition: offset + 1 for partition, offset in offsets.items()}
         await self._wait(lambda: self._passed(wanted), timeout_ms, f"has not reached {dict(offsets)}")
+
+    def _unknown(self, offsets: Mapping[int, int]) -> list[int]:
+        return [partition for partition in offsets if partition not in self.positions()]
+
+    async def _wait_looked(self, timeout_ms: int) -> None:
+        """Until a look for new partitions that began after now is done; all who wait share one."""
+        wanted = self._looks_begun + 1
+        self._look_wanted = True
+        await self._wait(lambda: self._looks_done >= wanted, timeout_ms, "has not looked for new partitions")
 
     def _passed(self, wanted: Mapping[int, int]) -> bool:
         positions = self.positions()
@@ -155,8 +171,8 @@ class IndexView:
         try:
             state = await self._opened(database)
             await self._begin(reader, state)
-            while True:
-                await self._step(reader, state)
+            while await self._step(reader, state):
+                continue
         finally:
             await reader.stop()
 
@@ -174,6 +190,7 @@ class IndexView:
                 state.clear()
             self._state, self._targets = state, None
             self._checked_at_ms = self._clock_ms()
+        self._looked_at_ms = self._clock_ms()
         for partition in range(info.partitions):
             self._state.positions.setdefault(partition, 0)
         return self._state
@@ -191,13 +208,37 @@ class IndexView:
         reader.assign({one: state.positions[one.index] for one in partitions})
         self._tell()
 
-    async def _step(self, reader: Reader, state: ViewState) -> None:
+    async def _step(self, reader: Reader, state: ViewState) -> bool:
+        """False: the topic was made anew, and the view has to begin again."""
         for fetch in await reader.poll(
             timeout_ms=self.settings.poll_timeout_ms, records_max=self.settings.poll_records_max
         ):
             await self._apply(state, fetch)
         self._checkpoint_if_due(state)
         self._rebuild_if_wanted(state)
+        waited_ms = self._clock_ms() - self._looked_at_ms
+        if self._look_wanted or waited_ms >= self.settings.partitions_interval_ms:
+            return await self._look(reader, state)
+        return True
+
+    async def _look(self, reader: Reader, state: ViewState) -> bool:
+        """For new partitions. One is not waited for by `is_ready`, which is about what was there at the start."""
+        self._look_wanted = False
+        self._looks_begun += 1
+        looks = self._looks_begun
+        self._looked_at_ms = self._clock_ms()
+        info = (await self._broker.describe_topics([self._topic])).get(self._topic)
+        if info is None or info.topic_id != state.plan.topic_id:
+            return False
+        added = [Partition(self._topic, index) for index in range(info.partitions) if index not in state.positions]
+        if added:
+            begins = await reader.begin_offsets(added)
+            state.positions.update({one.index: begins[one] for one in added})
+            reader.assign({Partition(self._topic, index): offset for index, offset in state.positions.items()})
+            _LOG.info("index view: %r has %d partitions now", self._topic, info.partitions)
+        self._looks_done = looks
+        self._tell()
+        return True
 
     async def _apply(self, state: ViewState, fetch: Fetch) -> None:
         size = self.settings.live_records_max if self.is_ready else self.settings.apply_records_max
@@ -221,11 +262,20 @@ class IndexView:
             self._checked_at_ms = now_ms
 
     def _rebuild_if_wanted(self, state: ViewState) -> None:
-        if self._rebuild is None and state.index.wants_rebuild:
-            rebuild = state.index.begin_rebuild()
-            self._rebuild = (rebuild, asyncio.create_task(asyncio.to_thread(rebuild.run)))
-        elif self._rebuild is not None and self._rebuild[1].done():
-            rebuild, task = self._rebuild
-            self._rebuild = None
-            task.result()
-            state.index.finish_rebuild(rebuild)
+        under_way = self.rebuilding
+        if under_way is not None and under_way.task.done():
+            self.rebuilding = None
+            under_way.task.result()
+            if under_way.index is state.index and not state.index.finish_rebuild(under_way.work):
+                self.rebuilding = _Rebuilding(state.index, under_way.work)
+        elif under_way is None and state.index.wants_rebuild:
+            self.rebuilding = _Rebuilding(state.index, state.index.begin_rebuild())
+
+
+class _Rebuilding:
+    """A round of a rebuild in its thread. The index may have been emptied and replaced when it ends: then it was for nothing."""
+
+    def __init__(self, index: Index, work: Rebuild) -> None:
+        self.index = index
+        self.work = work
+        self.task = asyncio.create_task(asyncio.to_thread(work.run))

@@ -49,7 +49,7 @@ class ViewPlan:
     model: str
     """Fingerprint of the embedder; records of another one are passed over."""
     dimensions: int
-    index: Part = Part("exact")
+    index: Part = Part("auto")
     language: str = "english"
 
     def fingerprint(self) -> str:

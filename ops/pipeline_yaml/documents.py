@@ -6,7 +6,7 @@ documents:
   limits: {pages_max: 500}                    # names of ops/pipeline_yaml/parsing.py
   splitter: {recursive: {chars_max: 800}}     # or only a name
   embedder: hashing
-  index: exact
+  index: auto                                 # as by itself; or exact, hnsw
   reranker: maxsim                            # else as the embedder can
   llm: quote
   retrieve: {k: 5}

@@ -1,4 +1,4 @@
-"""Exact search: one matrix product over everything. 0.4 ms at 20,000 x 384, 2.9 ms at 50,000; above that take `hnsw`."""
+"""Exact search: one matrix product over everything. 0.4 ms at 20,000 x 384, 2.9 ms at 50,000."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Exact:
     def __init__(self, dimensions: int) -> None:
         if dimensions < 1:
             raise ValueError(f"dimensions must be at least 1, got {dimensions}")
-        self._rows = Rows(dimensions)
+        self.rows = Rows(dimensions)
         self._dimensions = dimensions
 
     @property
@@ -28,37 +28,38 @@ class Exact:
         return False
 
     def __len__(self) -> int:
-        return self._rows.count
+        return self.rows.count
 
     def upsert(self, numbers: Numbers, vectors: Vectors) -> None:
-        self._rows.put(numbers, vectors)
+        self.rows.put(numbers, vectors)
 
     def remove(self, numbers: Numbers) -> None:
-        self._rows.drop(numbers)
+        self.rows.drop(numbers)
 
     def search(self, vector: Vector, k: int, allowed: Bitmap | None = None) -> Found:
-        numbers = self._rows.numbers(allowed)
+        numbers = self.rows.numbers(allowed)
         if not len(numbers) or k < 1:
             return none_found()
-        return top(numbers, self._rows.similarities(vector, numbers), k)
+        return top(numbers, self.rows.similarities(vector, numbers), k)
 
     def similarities(self, vector: Vector, numbers: Numbers) -> Vector:
-        return self._rows.similarities(vector, numbers)
+        return self.rows.similarities(vector, numbers)
 
     def vectors(self, numbers: Numbers) -> Vectors:
-        return self._rows.get(numbers)
+        return self.rows.get(numbers)
 
     def begin_rebuild(self) -> Rebuild:
         return _NothingToDo()
 
-    def finish_rebuild(self, rebuild: Rebuild) -> None:
+    def finish_rebuild(self, rebuild: Rebuild) -> bool:
         """There is nothing to take over."""
+        return True
 
     def save(self, path: Path) -> None:
         """The vectors are in the checkpoint already, and building from them is a copy."""
 
     def load(self, path: Path, numbers: Numbers, vectors: Vectors) -> None:
-        self._rows = Rows(self._dimensions)
+        self.rows = Rows(self._dimensions)
         self.upsert(numbers, np.asarray(vectors, np.float32))
 
 

@@ -12,14 +12,17 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from ..errors import IndexDamagedError
 from ..index import Bitmap, Found, Numbers, Rebuild, Vector, Vectors, none_found, top
 from ..native import usearch_index
+from ..rebuilding import Building
 from ..rows import Rows
+
+GraphType = Literal["bf16", "f16", "i8", "f32"]
 
 _SCAN_ROWS_MAX: Final = 10_000
 """Up to so many matches of a filter are scanned: faster than searching the graph for them, and exact."""
@@ -37,16 +40,20 @@ class Hnsw:
         expansion_add: int = 128,
         expansion_search: int = 128,
         rebuild_share: float = 0.5,
+        *,
+        dtype: GraphType = "bf16",
     ) -> None:
         if min(dimensions, connectivity, expansion_add, expansion_search) < 1 or rebuild_share <= 0:
             raise ValueError(
                 "dimensions, connectivity, expansion_add, expansion_search, rebuild_share must be positive"
             )
+        if dtype not in get_args(GraphType):
+            raise ValueError(f"dtype must be one of {', '.join(get_args(GraphType))}, got {dtype!r}")
         self._dimensions = dimensions
         self._options = {
             "ndim": dimensions,
             "metric": "cos",
-            "dtype": "bf16",
+            "dtype": dtype,
             "connectivity": connectivity,
             "expansion_add": expansion_add,
             "expansion_search": expansion_search,
@@ -57,9 +64,9 @@ class Hnsw:
 
     def _clear(self) -> None:
         self._graph: Any = usearch_index()(**self._options)
-        self._rows = Rows(self._dimensions, np.float16)
+        self.rows = Rows(self._dimensions, np.float16)
         self._replaced = 0
-        self._touched: set[int] | None = None
+        self._rebuild: _GraphBuild | None = None
 
     @property
     def dimensions(self) -> int:
@@ -70,33 +77,33 @@ class Hnsw:
         return self._replaced > max(1_000, self._rebuild_share * len(self))
 
     def __len__(self) -> int:
-        return self._rows.count
+        return self.rows.count
 
     def upsert(self, numbers: Numbers, vectors: Vectors) -> None:
         if not len(numbers):
             return
         self.remove(numbers)
         self._graph.add(numbers.astype(np.uint64), vectors, threads=1)
-        self._rows.put(numbers, vectors)
+        self.rows.put(numbers, vectors)
         self._touch(numbers)
 
     def remove(self, numbers: Numbers) -> None:
-        there = self._rows.drop(numbers)
+        there = self.rows.drop(numbers)
         if len(there):
             self._graph.remove(there.astype(np.uint64), threads=1)
             self._replaced += len(there)
             self._touch(there)
 
     def _touch(self, numbers: Numbers) -> None:
-        if self._touched is not None:
-            self._touched.update(numbers.tolist())
+        if self._rebuild is not None:
+            self._rebuild.building.touch(numbers)
 
     def search(self, vector: Vector, k: int, allowed: Bitmap | None = None) -> Found:
         if not len(self) or k < 1:
             return none_found()
         if allowed is None:
             return self._nearest(vector, k, max(k, 1))
-        matching = self._rows.numbers(allowed)
+        matching = self.rows.numbers(allowed)
         fetch = math.ceil(4 * k * len(self) / max(1, len(matching)))
         if len(matching) <= _SCAN_ROWS_MAX or fetch > _FETCH_MAX:
             return self._scan(vector, k, matching)
@@ -109,35 +116,31 @@ class Hnsw:
     def _scan(self, vector: Vector, k: int, numbers: Numbers) -> Found:
         if not len(numbers):
             return none_found()
-        return top(numbers, self._rows.similarities(vector, numbers), k)
+        return top(numbers, self.rows.similarities(vector, numbers), k)
 
     def _nearest(self, vector: Vector, k: int, expansion: int) -> Found:
         self._graph.expansion_search = max(self._expansion, expansion)
         keys = np.asarray(self._graph.search(vector, min(k, len(self)), threads=1).keys).astype(np.int64)
-        return top(keys, self._rows.similarities(vector, keys), k)
+        return top(keys, self.rows.similarities(vector, keys), k)
 
     def similarities(self, vector: Vector, numbers: Numbers) -> Vector:
-        return self._rows.similarities(vector, numbers)
+        return self.rows.similarities(vector, numbers)
 
     def vectors(self, numbers: Numbers) -> Vectors:
-        return self._rows.get(numbers)
+        return self.rows.get(numbers)
 
     def begin_rebuild(self) -> Rebuild:
-        numbers = self._rows.numbers()
-        self._touched = set()
-        return _GraphBuild(usearch_index()(**self._options), numbers, self._rows.get(numbers))
+        self._rebuild = _GraphBuild(usearch_index()(**self._options), self.rows)
+        return self._rebuild
 
-    def finish_rebuild(self, rebuild: Rebuild) -> None:
+    def finish_rebuild(self, rebuild: Rebuild) -> bool:
         """Raises TypeError for a rebuild of another index."""
-        if not isinstance(rebuild, _GraphBuild) or self._touched is None:
+        if not isinstance(rebuild, _GraphBuild) or rebuild is not self._rebuild:
             raise TypeError("finish_rebuild takes what begin_rebuild of this index gave")
-        touched = np.array(sorted(self._touched), np.int64)
-        self._graph, self._touched, self._replaced = rebuild.graph, None, len(touched)
-        if len(touched):
-            self._graph.remove(touched.astype(np.uint64), threads=1)
-            there = touched[self._rows.taken[touched]]
-            if len(there):
-                self._graph.add(there.astype(np.uint64), self._rows.get(there), threads=1)
+        if not rebuild.building.finish():
+            return False
+        self._graph, self._replaced, self._rebuild = rebuild.graph, rebuild.building.replaced, None
+        return True
 
     def save(self, path: Path) -> None:
         aside = path.with_name(path.name + ".new")
@@ -157,18 +160,21 @@ class Hnsw:
         if not fits or self._graph.ndim != self._dimensions:
             self._clear()
             raise IndexDamagedError(f"{path}: it is not the graph of these {len(numbers)} vectors")
-        self._rows.put(numbers, vectors)
+        self.rows.put(numbers, vectors)
 
 
 class _GraphBuild:
-    """A graph of its own over a copy of the vectors."""
+    """A graph of its own over the same rows."""
 
-    def __init__(self, graph: Any, numbers: Numbers, vectors: Vectors) -> None:
+    def __init__(self, graph: Any, rows: Rows) -> None:
         self.graph = graph
-        self._numbers = numbers
-        self._vectors = vectors
+        self.building = Building(rows, self._add, self._remove)
 
     def run(self) -> None:
-        for start in range(0, len(self._numbers), 256):  # usearch lets others run between the calls only
-            part = slice(start, start + 256)
-            self.graph.add(self._numbers[part].astype(np.uint64), self._vectors[part], threads=1)
+        self.building.run()
+
+    def _add(self, numbers: Numbers, vectors: Vectors) -> None:
+        self.graph.add(numbers.astype(np.uint64), vectors, threads=1)
+
+    def _remove(self, numbers: Numbers) -> None:
+        self.graph.remove(numbers.astype(np.uint64), threads=1)

@@ -71,6 +71,7 @@ def test_how_it_answers_is_set_by_name() -> None:
         == DocumentSettings.of(
             "help",
             embedder="hashing",
+            index="exact",
             reranker=Part("llm", {"chunk_chars_max": 500}),
             strategy="adaptive",
             adaptive=rule,

@@ -13,6 +13,7 @@ import pytest
 from millstream.rag.document import Chunk, chunk_ids
 from millstream.rag.embedders.hashing import Hashing
 from millstream.rag.errors import NotFreshError
+from millstream.rag.indexes.auto import Auto
 from millstream.rag.parse_job import Part
 from millstream.rag.settings import ViewSettings
 from millstream.rag.updates import vector_bytes, write_update
@@ -181,6 +182,43 @@ async def test_a_checkpoint_that_may_miss_a_removal_is_not_used(broker: MemoryBr
         assert {chunk.text for chunk in view.state.chunks(view.state.numbers().tolist())} == expected
 
 
+async def test_a_new_partition_is_read_from_its_beginning(broker: MemoryBroker) -> None:
+    """Once the interval is over; what came into the others meanwhile is read once."""
+    now_ms = [1]
+    database = Kept()
+    async with viewing(broker, database, now_ms=lambda: now_ms[0]) as view:
+        await view.wait_ready(LONG_MS)
+        broker.add_partitions(TOPIC, 4)
+        await write(broker, 3, await records("three", "four"))
+        end = await write(broker, 0, await records("one"))
+        await view.wait_passed({0: end}, LONG_MS)
+        assert set(view.positions()) == {0, 1}
+        now_ms[0] += FAST.partitions_interval_ms
+        await _until(lambda: view.positions().get(3) == 2)
+        end = await write(broker, 2, await records("two", removed=["one"]))
+        await view.wait_passed({2: end}, LONG_MS)
+        assert (view.positions(), _texts(view)) == ({0: 1, 1: 0, 2: 2, 3: 2}, {"two", "three", "four"})
+    async with viewing(broker, database) as view:
+        await view.wait_ready(LONG_MS)
+        assert (view.state.statistics().applied, _texts(view)) == (0, {"two", "three", "four"})
+
+
+async def test_a_question_that_names_a_new_partition_has_it_looked_for(broker: MemoryBroker) -> None:
+    """Whoever wrote there knows of it before we do."""
+    async with viewing(broker) as view:
+        await view.wait_ready(LONG_MS)
+        broker.add_partitions(TOPIC, 3)
+        end = await write(broker, 2, await records("one"))
+        await view.wait_passed({2: end}, LONG_MS)
+        assert _texts(view) == {"one"}
+        with pytest.raises(NotFreshError, match="no partition 3; it has 3"):
+            await view.wait_passed({3: 0}, LONG_MS)
+
+
+def _texts(view: IndexView) -> set[str]:
+    return {chunk.text for chunk in view.state.chunks(view.state.numbers().tolist())}
+
+
 async def test_a_broker_that_goes_away_is_asked_again(broker: MemoryBroker) -> None:
     async with viewing(broker) as view:
         await view.wait_ready(LONG_MS)
@@ -210,7 +248,43 @@ async def test_a_worn_out_graph_is_rebuilt_beside(broker: MemoryBroker) -> None:
         await view.wait_ready(LONG_MS)
         end = await write(broker, 0, await records(*texts))
         await view.wait_passed({0: end}, LONG_MS)
-        async with asyncio.timeout(LONG_MS / 1000):
-            while view.state.index.wants_rebuild:
-                await asyncio.sleep(0)
+        await _until(lambda: not view.state.index.wants_rebuild)
         assert len(view.state.index) == 1_100
+
+
+async def test_an_index_that_grows_changes_over_beside_the_searches(broker: MemoryBroker) -> None:
+    """From exact search to a graph and back, while updates go on; nothing is lost and nothing comes back."""
+    settings = replace(FAST, index=Part("auto", {"exact_chunks_max": 100}))
+    texts = [f"text {n}" for n in range(150)]
+    await write(broker, 0, await records(*texts[:101]))
+    async with viewing(broker, settings=settings) as view:
+        await view.wait_ready(LONG_MS)
+        index = view.state.index
+        assert isinstance(index, Auto)
+        await _until(lambda: not index.is_exact)
+        end = await write(broker, 0, await records(*texts[101:], removed=texts[:120]))
+        await view.wait_passed({0: end}, LONG_MS)
+        await _until(lambda: index.is_exact)
+        query = (await HASHING.embed([texts[149]], "query"))[0]
+        found = index.search(query, 200).numbers.tolist()
+        assert {chunk.text for chunk in view.state.chunks(found)} == set(texts[120:])
+
+
+async def test_a_rebuild_of_an_index_that_was_emptied_meanwhile_is_for_nothing(broker: MemoryBroker) -> None:
+    """Records were deleted while the broker was away: the view begins again, whatever a thread is still building."""
+    settings = replace(FAST, index=Part("auto", {"exact_chunks_max": 100}))
+    await write(broker, 0, await records(*[f"text {n}" for n in range(2_000)]))
+    async with viewing(broker, settings=settings) as view:
+        await view.wait_ready(LONG_MS)
+        await _until(lambda: view.rebuilding is not None)
+        view.state.clear()
+        end = await write(broker, 0, await records("one"))
+        await view.wait_passed({0: end}, LONG_MS)
+        await _until(lambda: view.rebuilding is None)
+        assert len(view.state.index) == 1
+
+
+async def _until(is_done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONG_MS / 1000):
+        while not is_done():
+            await asyncio.sleep(0)

@@ -82,7 +82,7 @@ def test_a_record_that_gives_no_chunk_takes_its_key_s_chunk_away(vectors: np.nda
     assert dict(view.statistics().passed_over) == {"unreadable": 2, "other_model": 1}
 
 
-@pytest.mark.parametrize("index", ["exact", "hnsw"])
+@pytest.mark.parametrize("index", ["exact", "hnsw", "auto"])
 def test_a_restart_finds_the_checkpoint(vectors: np.ndarray, index: str, tmp_path: Path) -> None:
     plan = ViewPlan("updates", "id-1", PLAN.model, 32, Part(index))
     database = MemoryDatabase()
@@ -154,7 +154,7 @@ events = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
-@given(events, st.sampled_from(["exact", "hnsw"]))
+@given(events, st.sampled_from(["exact", "hnsw", "auto"]))
 async def test_it_is_what_the_compacted_topic_says(tmp_path_factory, steps: list, index: str) -> None:
     """Random updates on two partitions, checkpoints and crashes; after each crash the tail is read again."""
     vectors = await _vectors()

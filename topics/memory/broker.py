@@ -97,6 +97,10 @@ class MemoryBroker:
     async def delete_group(self, group: str) -> None:
         await self._ask("delete_group", lambda: self._cluster.delete_group(group))
 
+    def add_partitions(self, topic: str, count: int) -> None:
+        """What an administrator does: the topic has `count` partitions from now on. Raises ConfigurationError."""
+        self._cluster.add_partitions(topic, count)
+
     def compact(self, topic: str, *, keep_tombstones: bool = True) -> None:
         """Compact now: below the last stable offset keep the last record of each key. Offsets stay, with gaps.
 

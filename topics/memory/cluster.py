@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from ..batch import Partition
@@ -104,6 +104,16 @@ class Cluster:
             logs = tuple(PartitionLog(Partition(spec.name, index)) for index in range(count))
             self._topics[spec.name] = _Topic(info, logs)
         self._tell_groups(made)
+
+    def add_partitions(self, name: str, count: int) -> None:
+        """Up to so many; raises ConfigurationError where there are as many already."""
+        self.log(Partition(name, 0))
+        known = self._topics[name]
+        if count <= known.info.partitions:
+            raise ConfigurationError(f"topic {name!r} has {known.info.partitions} partitions, got {count}")
+        added = (PartitionLog(Partition(name, index)) for index in range(known.info.partitions, count))
+        self._topics[name] = _Topic(replace(known.info, partitions=count), (*known.logs, *added))
+        self._tell_groups(frozenset({name}))
 
     def delete(self, names: Collection[str]) -> None:
         gone = frozenset(name for name in names if self._topics.pop(name, None) is not None)
