@@ -83,7 +83,9 @@ class Asking:
         return Found(retriever.retrieve(looked_for), vector, wanted)
 
     async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
-        ranked = await self.reranker.rerank(Candidates(query.question, tuple(found.hits), retriever.sigma()))
+        ranked = await self.reranker.rerank(
+            Candidates(query.question, tuple(found.hits), retriever.sigma(query.tenant))
+        )
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)
         return replace(ranked, hits=hits[: self._wanted(query)])
 

@@ -66,20 +66,33 @@ class Keywords:
         if self._entries - len(self._entry) > max(_SWEEP_DEAD_MIN, len(self._entry)):
             self._sweep()
 
-    def coverage(self, question: str) -> tuple[Numbers, NDArray[np.float32]]:
-        """The numbers that hold at least one term, in ascending order, and how much of the question they cover."""
-        hits = [self._alive(term) for term in self._terms.unique(question)]
-        weights = [self._idf(len(found)) for found in hits]
+    def coverage(self, question: str, within: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
+        """The numbers that hold at least one term, in ascending order, and how much of the question they cover.
+
+        `within`: as if there were no others; rarity, too, is that among them.
+        """
+        hits = self._hits(self._terms.unique(question), within)
+        weights = [self._idf(len(found), len(self) if within is None else len(within)) for found in hits]
         if not any(len(found) for found in hits):
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         return _summed(hits, weights)
 
-    def idf(self, term: str) -> float:
-        """How rare a (stemmed) term is among the chunks."""
-        return self._idf(len(self._alive(term)))
+    def idf(self, term: str, within: Numbers | None = None) -> float:
+        """How rare a (stemmed) term is among the chunks, or among those `within`."""
+        (found,) = self._hits([term], within)
+        return self._idf(len(found), len(self) if within is None else len(within))
 
-    def _idf(self, df: int) -> float:
-        return float(np.log1p((len(self) - df + 0.5) / (df + 0.5)))
+    @staticmethod
+    def _idf(df: int, count: int) -> float:
+        return float(np.log1p((count - df + 0.5) / (df + 0.5)))
+
+    def _hits(self, terms: Sequence[str], within: Numbers | None) -> list[Numbers]:
+        hits = [self._alive(term) for term in terms]
+        if within is None:
+            return hits
+        inside = np.zeros(1 + max((int(found.max()) for found in (*hits, within) if len(found)), default=0), np.bool_)
+        inside[within] = True
+        return [found[inside[found]] for found in hits]
 
     def _alive(self, term: str) -> Numbers:
         postings = self._postings.get(term)

@@ -11,6 +11,7 @@ fusion .949 / .529, s1 .947 / .553. From a few chunks sigma cannot be known; it 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,8 @@ _SIGMA_USUAL_PAIRS: Final = 200
 """How many pairs the usual value counts for."""
 _SIGMA_SAMPLE: Final = 256
 _SIGMA_MIN: Final = 0.01
+_SIGMAS_MAX: Final = 1_000
+"""Tenants whose sigma is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ class Retriever:
     def __init__(self, view: ViewState, settings: RetrievalSettings) -> None:
         self.view = view
         self._settings = settings
-        self._sigma = _SIGMA_USUAL
-        self._sigma_at = -1
+        self._sigmas: OrderedDict[str | None, tuple[float, int]] = OrderedDict()
+        """By tenant, with the number of chunks it was estimated at."""
 
     def retrieve(self, wanted: Wanted) -> list[Hit]:
         """The best k, best first, ties by number. Empty where nothing is indexed or the filter leaves nothing."""
@@ -59,22 +62,31 @@ class Retriever:
         numbers, cosines, covered = self._pool(wanted, allowed)
         if not len(numbers):
             return []
-        scores = cosines / self.sigma() + self._settings.coverage_weight * covered
+        scores = cosines / self.sigma(wanted.tenant) + self._settings.coverage_weight * covered
         best = top(numbers, scores.astype(np.float32), wanted.k)
         chunks = self.view.chunks(best.numbers.tolist())
         return [Hit(chunk, float(score)) for chunk, score in zip(chunks, best.similarities, strict=True)]
 
-    def sigma(self) -> float:
-        """Estimated anew when the number of chunks has changed by a tenth."""
-        count = len(self.view)
-        if self._sigma_at < 0 or abs(count - self._sigma_at) * 10 > self._sigma_at:
-            self._sigma, self._sigma_at = estimated_sigma(self.view.index, self.view.numbers()), count
-        return self._sigma
+    def sigma(self, tenant: str | None = None) -> float:
+        """Of this tenant's chunks (None: of all). Estimated anew when their number has changed by a tenth."""
+        count = len(self.view) if tenant is None else len(self.view.tenants.members(tenant))
+        sigma, at = self._sigmas.pop(tenant, (_SIGMA_USUAL, -1))
+        if at < 0 or abs(count - at) * 10 > at:
+            numbers = self.numbers(tenant)
+            sigma, at = estimated_sigma(self.view.index, self.view.numbers() if numbers is None else numbers), count
+        self._sigmas[tenant] = sigma, at
+        if len(self._sigmas) > _SIGMAS_MAX:
+            self._sigmas.popitem(last=False)
+        return sigma
+
+    def numbers(self, tenant: str | None) -> Numbers | None:
+        """Of this tenant's chunks; None: no tenant, which are all."""
+        return None if tenant is None else self.view.tenants.members(tenant).numbers()
 
     def _allowed(self, wanted: Wanted) -> Bitmap | None:
         chosen, tenant, without = wanted.filter, wanted.tenant, wanted.without
-        if chosen is None and tenant is None and not without:
-            return None
+        if chosen is None and not without:
+            return None  # whose chunks are looked at is not the filter's business
 
         def test(names: Mapping[str, Any]) -> bool:
             of_tenant = tenant is None or names.get("tenant") == tenant
@@ -84,8 +96,8 @@ class Retriever:
 
     def _pool(self, wanted: Wanted, allowed: Bitmap | None) -> tuple[Numbers, Vector, NDArray[np.float32]]:
         pool = max(self._settings.pool_chunks, wanted.k)
-        near = self.view.index.search(wanted.vector, pool, allowed).numbers
-        with_words, coverage = self.view.keywords.coverage(wanted.question)
+        near = self.view.nearest(wanted.vector, pool, allowed, wanted.tenant).numbers
+        with_words, coverage = self.view.keywords.coverage(wanted.question, self.numbers(wanted.tenant))
         if allowed is not None:
             kept = with_words < len(allowed)
             kept[kept] = allowed[with_words[kept]]

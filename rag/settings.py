@@ -74,6 +74,8 @@ class ViewSettings:
     chunk whose removal was never read would stay for ever."""
     retry_pause_ms: int = 1_000
     """After the broker could not be reached."""
+    tenant_indexes_max: int = 100
+    """Tenants with an index of their own, which one gets above 5,000 chunks; one more is searched from end to end."""
     partitions_interval_ms: int = 30_000
     """How often new partitions of the topic are looked for."""
 

@@ -94,6 +94,8 @@ class _Watched:
     """Score of the worst candidate; below everything where all chunks are candidates."""
     weights: Mapping[str, float]
     """Of the question's terms."""
+    sigma: float | None
+    """By which its scores were made: a tenant has its own. None: that of all chunks."""
 
 
 class StandingIndex:
@@ -111,14 +113,21 @@ class StandingIndex:
         return len(self._watched)
 
     def watch(
-        self, place: Place, vector: Vector, candidates: Sequence[Hit], wanted: int, weights: Mapping[str, float]
+        self,
+        place: Place,
+        vector: Vector,
+        candidates: Sequence[Hit],
+        wanted: int,
+        weights: Mapping[str, float],
+        *,
+        sigma: float | None = None,
     ) -> None:
         """`candidates`: what was looked up, before reranking; `wanted`: how many there could have been."""
         known = self._watched.get(place)
         number = known.number if known else self._free.pop() if self._free else len(self._watched)
         floor = candidates[-1].score if len(candidates) >= wanted else -math.inf
         keys = frozenset(hit.chunk.key for hit in candidates)
-        self._watched[place] = _Watched(number, keys, floor, weights)
+        self._watched[place] = _Watched(number, keys, floor, weights, sigma)
         self._place[number] = place
         self._index.upsert(np.array([number]), vector[None, :])
 
@@ -139,18 +148,19 @@ class StandingIndex:
         found = {place for place, watched in self._watched.items() if not watched.candidates.isdisjoint(keys)}
         numbers = np.array(sorted(self._place), np.int64)
         for chunk, vector in came if len(numbers) else ():
-            near = self._index.similarities(vector, numbers) / sigma
-            found |= self._lifted(chunk, numbers.tolist(), near.tolist(), found)
+            near = self._index.similarities(vector, numbers)
+            found |= self._lifted(chunk, numbers.tolist(), near.tolist(), found, sigma)
         return found
 
     def _lifted(
-        self, chunk: Chunk, numbers: Sequence[int], near: Sequence[float], found: Collection[Place]
+        self, chunk: Chunk, numbers: Sequence[int], near: Sequence[float], found: Collection[Place], sigma: float
     ) -> set[Place]:
         """Questions of which the chunk could become a candidate."""
         lifted = set()
         terms: frozenset[str] | None = None
-        for number, score in zip(numbers, near, strict=True):
+        for number, cosine in zip(numbers, near, strict=True):
             watched = self._watched[self._place[number]]
+            score = cosine / (watched.sigma or sigma)
             if self._place[number] in found or score + self._coverage_weight < watched.floor:
                 continue
             terms = frozenset(self._terms.all(chunk.text)) if terms is None else terms

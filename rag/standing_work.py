@@ -156,8 +156,11 @@ class StandingQuestions:
             self._index = StandingIndex(len(found.vector), settings.coverage_weight, retriever.view.keywords.terms)
         if self._known.get(place) is known:
             keywords = retriever.view.keywords
-            weights = {term: keywords.idf(term) for term in keywords.terms.unique(known.query.question)}
-            self._index.watch(place, found.vector, found.hits, found.wanted, weights)
+            tenant = known.query.tenant
+            within = retriever.numbers(tenant)
+            weights = {term: keywords.idf(term, within) for term in keywords.terms.unique(known.query.question)}
+            sigma = retriever.sigma(tenant)
+            self._index.watch(place, found.vector, found.hits, found.wanted, weights, sigma=sigma)
         return signature((await self._asking.ranked(known.query, found, retriever)).hits)
 
     def _passed(self) -> dict[int, int]:

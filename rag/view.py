@@ -183,7 +183,7 @@ class IndexView:
         info = found[self._topic]
         plan = ViewPlan(self._topic, info.topic_id, self._model, self._dimensions, self.settings.index, self._language)
         if self._state is None or self._state.plan != plan:
-            state = ViewState(plan, database, self._folder)
+            state = ViewState(plan, database, self._folder, tenant_indexes_max=self.settings.tenant_indexes_max)
             age_ms = self._clock_ms() - (state.saved_at_ms or 0)
             if state.saved_at_ms is not None and age_ms > self.settings.checkpoint_age_max_ms:
                 _LOG.warning("index view: the checkpoint is %d ms old: the topic is read from its beginning", age_ms)
@@ -266,14 +266,15 @@ class IndexView:
         if under_way is not None and under_way.task.done():
             self.rebuilding = None
             under_way.task.result()
-            if under_way.index is state.index and not state.index.finish_rebuild(under_way.work):
-                self.rebuilding = _Rebuilding(state.index, under_way.work)
-        elif under_way is None and state.index.wants_rebuild:
-            self.rebuilding = _Rebuilding(state.index, state.index.begin_rebuild())
+            is_there = any(under_way.index is index for index in state.indexes())
+            if is_there and not under_way.index.finish_rebuild(under_way.work):
+                self.rebuilding = _Rebuilding(under_way.index, under_way.work)
+        elif under_way is None and (wanting := [index for index in state.indexes() if index.wants_rebuild]):
+            self.rebuilding = _Rebuilding(wanting[0], wanting[0].begin_rebuild())
 
 
 class _Rebuilding:
-    """A round of a rebuild in its thread. The index may have been emptied and replaced when it ends: then it was for nothing."""
+    """A round of a rebuild in its thread. The index may be there no more when it ends: then it was for nothing."""
 
     def __init__(self, index: Index, work: Rebuild) -> None:
         self.index = index

@@ -2,6 +2,7 @@
 
     number (small, dense, used again)  <->  record key `<document id>#<chunk id>`
     index, keywords, metadata          by number, in memory
+    tenants                            whose numbers are whose, and the indexes of large ones (`tenants.py`)
     database, store "chunks"           record key -> number (u64, big-endian), record value
               meta                     "view": positions, embedder, topic, generation, time of the checkpoint
 
@@ -14,7 +15,7 @@ written beside it under the name of the new generation. A crash between the two 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +27,12 @@ from ..state.store import Changes, Database, StoreWrite
 from .document import Chunk
 from .embedder import unit
 from .errors import IndexDamagedError, MessageError
-from .index import Index, Numbers, Vector, Vectors
+from .index import Bitmap, Found, Index, Numbers, Vector, Vectors
 from .keywords import Keywords
 from .metadata_table import MetadataTable
 from .parse_job import Part
 from .parts import part_named
+from .tenants import Tenants, tenant_of
 from .terms import Terms
 from .updates import Update, read_update, split_key
 
@@ -68,13 +70,23 @@ class Statistics:
     """Records since the start."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """Records that gave no chunk, by reason: `unreadable`, `other_model`."""
+    tenants: int = 0
+    """That have chunks."""
+    tenant_indexes: int = 0
+    """Tenants with an index of their own."""
 
 
 class ViewState:
-    """`folder`: where the graph is saved; None: it is built anew at each start. Raises what the database raises."""
+    """`folder`: where the graph is saved; None: it is built anew at each start. `tenant_indexes_max`: as in ViewSettings.
 
-    def __init__(self, plan: ViewPlan, database: Database, folder: Path | None = None) -> None:
+    Raises what the database raises.
+    """
+
+    def __init__(
+        self, plan: ViewPlan, database: Database, folder: Path | None = None, *, tenant_indexes_max: int = 100
+    ) -> None:
         self.plan = plan
+        self._tenant_indexes_max = tenant_indexes_max
         self._database = database
         self._store = database.store(_STORE)
         self._folder = folder
@@ -92,6 +104,12 @@ class ViewState:
         )
         self.keywords = Keywords(Terms(self.plan.language))
         self.metadata = MetadataTable()
+        self.tenants = Tenants(
+            self.index.vectors,
+            self.index.similarities,
+            _own_index(self.plan),
+            indexes_max=self._tenant_indexes_max,
+        )
         self.positions: dict[int, int] = {}
         """Next offset by partition: everything before it is in."""
         self._numbers: dict[bytes, int] = {}
@@ -109,7 +127,19 @@ class ViewState:
         return len(self._pending)
 
     def statistics(self) -> Statistics:
-        return Statistics(len(self), len(self.metadata), self._applied, dict(self._passed_over))
+        own = len(list(self.tenants.own_indexes()))
+        return Statistics(len(self), len(self.metadata), self._applied, dict(self._passed_over), len(self.tenants), own)
+
+    def nearest(self, vector: Vector, k: int, allowed: Bitmap | None = None, tenant: str | None = None) -> Found:
+        """The k nearest of those allowed (None: all), of this tenant (None: of all), whatever the others have."""
+        if tenant is None:
+            return self.index.search(vector, k, allowed)
+        return self.tenants.search(tenant, vector, k, allowed)
+
+    def indexes(self) -> Iterator[Index]:
+        """All there are, each of which may want a rebuild."""
+        yield self.index
+        yield from self.tenants.own_indexes()
 
     # Updates
 
@@ -149,6 +179,7 @@ class ViewState:
             self.metadata.drop(number)
             self._pending[key] = None
             numbers.append(number)
+        self.tenants.remove(numbers)
         self.index.remove(np.array(numbers, np.int64))
 
     def _upsert(self, updates: Sequence[Update], records: Mapping[bytes | None, bytes | None]) -> None:
@@ -160,7 +191,9 @@ class ViewState:
             self._pending[key] = number.to_bytes(_NUMBER_BYTES) + (records[key] or b"")
             numbers.append(number)
         if numbers:
-            self.index.upsert(np.array(numbers, np.int64), unit(np.stack([update.vector for update in updates])))
+            vectors = unit(np.stack([update.vector for update in updates]))
+            self.index.upsert(np.array(numbers, np.int64), vectors)
+            self.tenants.upsert(numbers, [tenant_of(update.chunk.metadata) for update in updates], vectors)
 
     def _hold(self, number: int, update: Update) -> None:
         self.keywords.upsert(number, update.chunk.text)
@@ -253,7 +286,7 @@ class ViewState:
         self._generation = meta["generation"]
         self.saved_at_ms = meta["saved_at_ms"]
         self.positions = {int(partition): offset for partition, offset in meta["positions"].items()}
-        numbers, vectors = self._load_chunks()
+        numbers, tenants, vectors = self._load_chunks()
         self._free = [number for number, key in enumerate(self._keys) if key is None]
         graph = self._graph(self._generation)
         try:
@@ -264,17 +297,20 @@ class ViewState:
             for start in range(0, len(numbers), _LOAD_ROWS_MAX):
                 part = slice(start, start + _LOAD_ROWS_MAX)
                 self.index.upsert(numbers[part], vectors[part])
+        self.tenants.upsert(numbers.tolist(), tenants, vectors)
 
-    def _load_chunks(self) -> tuple[Numbers, Vectors]:
+    def _load_chunks(self) -> tuple[Numbers, list[str | None], Vectors]:
         numbers: list[int] = []
+        tenants: list[str | None] = []
         vectors = [np.zeros((0, self.plan.dimensions), np.float32)]
         for updates in self._stored():
             for number, update in updates:
                 self._place(update.chunk.key.encode(), number)
                 self._hold(number, update)
                 numbers.append(number)
+                tenants.append(tenant_of(update.chunk.metadata))
             vectors.append(unit(np.stack([update.vector for _, update in updates])))
-        return np.array(numbers, np.int64), np.concatenate(vectors)
+        return np.array(numbers, np.int64), tenants, np.concatenate(vectors)
 
     def _stored(self) -> Iterator[list[tuple[int, Update]]]:
         for changes in self._store.scan(chunk_rows_max=_LOAD_ROWS_MAX):
@@ -283,3 +319,11 @@ class ViewState:
                 for key, value in changes.pairs()
                 if value is not None
             ]
+
+
+def _own_index(plan: ViewPlan) -> Callable[[], Index] | None:
+    """An index for one tenant's chunks, like the view's: a graph is built beside the searches, once there are enough."""
+    if plan.index.name not in {"auto", "exact", "hnsw"}:
+        return None  # a store outside this process has ways of its own
+    name = "exact" if plan.index.name == "exact" else "auto"
+    return lambda: part_named("index", name, {"dimensions": plan.dimensions} | dict(plan.index.options))

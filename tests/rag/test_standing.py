@@ -138,7 +138,7 @@ async def test_no_question_whose_best_chunks_change_is_left_out(
     """
     small = Small()
     await small.change({f"seed{n}": word for n, word in enumerate(WORDS)})
-    small.retriever.sigma = lambda: 0.1  # type: ignore[method-assign]
+    small.retriever.sigma = lambda tenant=None: 0.1  # type: ignore[method-assign]
     index = StandingIndex(64, 2.5, small.view.keywords.terms)
     seen: dict[int, set[str]] = {}
 
