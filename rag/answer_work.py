@@ -10,6 +10,7 @@ from .ask import Asking, Entries, Told
 from .call_cache import CallCache
 from .document import Answer
 from .embedder import Embedder
+from .endpoint_counts import CountsSince
 from .errors import RagError
 from .filters import filter_of
 from .llm import Said
@@ -67,6 +68,8 @@ class AnswerParts:
         self._earlier_closed = earlier_closed
         self._is_closed = False
         self.asking = Asking(settings)
+        asked = {"llm": self.asking.llm, "reranker": self.asking.reranker, "embedder": self.asking.embedder}
+        self.endpoint_counts = CountsSince(asked)
         self.view = open_view(self.asking.embedder)
         self.standing = StandingQuestions(self.asking, self.view, self.retriever, ask_again or _nobody)
         self._running: asyncio.Task[None] | None = None

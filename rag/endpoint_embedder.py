@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .embedder import Role, Vectors, unit
+from .endpoint_gate import EndpointCounts
 from .errors import EmbeddingError, RagError
 from .http_json import JsonEndpoint
 
@@ -26,6 +27,10 @@ class EndpointEmbedder:
         self._dimensions = dimensions
         self._texts_max = texts_max
         self._chars_max = text_chars_max
+
+    @property
+    def counts(self) -> EndpointCounts:
+        return self._endpoint.counts
 
     @property
     def dimensions(self) -> int:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple, Protocol
 
 from .answer_pieces import AnswerPieces
+from .endpoint_gate import EndpointCounts
 from .errors import ModelError, ModelUnavailableError
 from .http_json import JsonEndpoint
 from .llm import Completion
@@ -57,6 +58,10 @@ class EndpointLLM:
     def __repr__(self) -> str:
         return f"{self._name}(url={self._endpoint.url!r}, model={self._model!r})"
 
+    @property
+    def counts(self) -> EndpointCounts:
+        return self._endpoint.counts
+
     def fingerprint(self) -> str:
         told = f"{self._endpoint.url} {self._model} {self._json} {self._body}"
         return f"{self._name.lower()}/1 {told} prompt {VERSION}"
@@ -74,7 +79,9 @@ class EndpointLLM:
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         named = model or self._model
         request = self.request(prompt, named, stream=False)
-        return self.completion(await self._endpoint.post(request.body, request.path), prompt, named)
+        completion = self.completion(await self._endpoint.post(request.body, request.path), prompt, named)
+        self._account(request, completion)
+        return completion
 
     async def stream(self, prompt: Prompt, model: str | None = None) -> AsyncGenerator[str | Completion]:
         named = model or self._model
@@ -88,9 +95,13 @@ class EndpointLLM:
         if reply is None:
             raise ModelUnavailableError(f"{self._endpoint.url}: the stream ended before the answer did")
         completion = self.completion(reply, prompt, named)
+        self._account(request, completion)
         if rest := pieces.rest(completion.text):
             yield rest
         yield completion
+
+    def _account(self, request: Request, completion: Completion) -> None:
+        self._endpoint.used(request.body, completion.tokens.prompt + completion.tokens.completion)
 
     async def close(self) -> None:
         await self._endpoint.close()

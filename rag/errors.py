@@ -10,6 +10,8 @@ RagError
 |-- EmbeddingError       no vectors for these texts: the document fails, the question is answered with `error`
 |-- ModelError           a language model or a reranker gave no usable answer: the question is answered with `error`
 |   |-- ModelUnavailableError  no answer in the time and tries allowed: asking again later may help
+|   |   |-- RateLimitedError       our own limit: too many wait already; raise it, or ask less
+|   |   `-- CircuitOpenError       the endpoint has failed too often and is let alone for a while; nobody was asked
 |   `-- ModelRefusedError      the endpoint refuses this request (key, model, size): asking again will not help
 |-- NotFreshError        the index did not reach the position asked for in time: ask again later
 `-- IndexDamagedError    a saved index cannot be used: throw it away and build it anew
@@ -56,6 +58,14 @@ class ModelError(RagError):
 
 class ModelUnavailableError(ModelError):
     """The model's endpoint did not answer within the time and the tries allowed."""
+
+
+class RateLimitedError(ModelUnavailableError):
+    """The rate limit set for the endpoint lets this request go too late, or too many wait."""
+
+
+class CircuitOpenError(ModelUnavailableError):
+    """The endpoint has failed so often that it is not asked for a while."""
 
 
 class ModelRefusedError(ModelError):

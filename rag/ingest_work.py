@@ -18,6 +18,7 @@ from .diff import Diff, Held, detail, diff
 from .document import Chunk, Document, chunk_ids, digest
 from .embedder import Embedder
 from .embedding_batches import EmbeddingBatches
+from .endpoint_counts import CountsSince
 from .errors import MessageError, ParseError
 from .messages import Status, document_id, read_document
 from .parse_job import ParseJob, Part, Pieces
@@ -53,6 +54,7 @@ class IngestParts:
         self.settings = settings
         self.clock = clock
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self.endpoint_counts = CountsSince({"embedder": self.embedder})
         self.model = self.embedder.fingerprint()  # loads it: missing weights stop the task, not each document
         self.splitter = _with_embedder(settings.splitter, settings.embedder)
         made: Splitter = part_named("splitter", self.splitter.name, self.splitter.options)

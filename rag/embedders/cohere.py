@@ -6,11 +6,13 @@ Tried again as `rag/http_json.py` says.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..embedder import Role
 from ..endpoint_embedder import EndpointEmbedder
-from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 
 _INPUT_TYPE: Final = {"query": "search_query", "document": "search_document"}
@@ -36,11 +38,15 @@ class Cohere(EndpointEmbedder):
         attempts_max: int = 4,
         pause_ms: int = 500,
         pause_ms_max: int = 20_000,
+        limits: Mapping[str, Any] | EndpointLimits | None = None,
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
     ) -> None:
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("embedder cohere", api_key_env)
-        endpoint = JsonEndpoint(checked_url(url) + "/embed", key, timeout_ms, attempts, sleep)
+        endpoint = JsonEndpoint(
+            checked_url(url) + "/embed", key, timeout_ms, attempts, sleep, limits=limits, clock=clock
+        )
         super().__init__(endpoint, dimensions, texts_max, text_chars_max)
         self._model = model
         self._shorten = shorten

@@ -8,13 +8,15 @@ words. A model that answers in words all the same is understood too, and a refus
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import orjson
 
 from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError
-from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
 from ..prompt import Prompt
@@ -43,7 +45,9 @@ class Anthropic(EndpointLLM):
         attempts_max: int = 4,
         pause_ms: int = 500,
         pause_ms_max: int = 20_000,
+        limits: Mapping[str, Any] | EndpointLimits | None = None,
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
     ) -> None:
         endpoint = JsonEndpoint(
             checked_url(url) + "/messages",
@@ -53,6 +57,8 @@ class Anthropic(EndpointLLM):
             sleep,
             key_header="x-api-key",
             headers={"anthropic-version": api_version},
+            limits=limits,
+            clock=clock,
         )
         super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError, ModelRefusedError
-from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
 from ..prompt import Prompt
@@ -49,14 +51,18 @@ class Gemini(EndpointLLM):
         attempts_max: int = 4,
         pause_ms: int = 500,
         pause_ms_max: int = 20_000,
+        limits: Mapping[str, Any] | EndpointLimits | None = None,
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
     ) -> None:
         if not _MODEL.fullmatch(model):
             raise ValueError(f"model must be a name such as gemini-2.0-flash, got {model!r}")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("llm gemini", api_key_env)
         url = checked_url(url) + "/models"
-        endpoint = JsonEndpoint(url, key, timeout_ms, attempts, sleep, key_header="x-goog-api-key")
+        endpoint = JsonEndpoint(
+            url, key, timeout_ms, attempts, sleep, key_header="x-goog-api-key", limits=limits, clock=clock
+        )
         config: dict[str, Any] = {"temperature": temperature, "maxOutputTokens": answer_tokens_max}
         if reply == "json":
             config |= {"responseMimeType": "application/json", "responseSchema": _SCHEMA}

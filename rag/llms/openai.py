@@ -11,12 +11,14 @@ Tried again as `rag/http_json.py` says.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from ..document import Tokens
 from ..endpoint_llm import EndpointLLM, Request
 from ..errors import ModelError
-from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
 from ..prompt import Prompt
@@ -51,13 +53,17 @@ class Openai(EndpointLLM):
         attempts_max: int = 4,
         pause_ms: int = 500,
         pause_ms_max: int = 20_000,
+        limits: Mapping[str, Any] | EndpointLimits | None = None,
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
     ) -> None:
         if forbid_with not in {"", "bad_words", "logit_bias"}:
             raise ValueError("forbid_with must be bad_words, logit_bias or nothing")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         key = key_of("llm openai", api_key_env)
-        endpoint = JsonEndpoint(checked_url(url) + "/chat/completions", key, timeout_ms, attempts, sleep)
+        endpoint = JsonEndpoint(
+            checked_url(url) + "/chat/completions", key, timeout_ms, attempts, sleep, limits=limits, clock=clock
+        )
         super().__init__(endpoint, model, reply, {"temperature": temperature, "max_tokens": answer_tokens_max})
         self._forbid_with = forbid_with
 

@@ -166,6 +166,7 @@ class AnswerRun(AsyncOperator):
             "model_rounds": answer.rounds,
             "prompt_tokens": answer.tokens.prompt,
             "completion_tokens": answer.tokens.completion,
+            **self._parts.endpoint_counts.take(),
         }
         for what, amount in counts.items():
             if amount:

@@ -126,7 +126,8 @@ class IngestRun(AsyncOperator):
             self._documents.delete(prepared.key)
         else:
             self._documents.put(prepared.key, prepared.held.to_bytes())
-        self.context.count("chunks_embedded", len(prepared.vectors))
+        for what, amount in {"chunks_embedded": len(prepared.vectors), **self._parts.endpoint_counts.take()}.items():
+            self.context.count(what, amount)
         status = None if prepared.status is None else write_status(prepared.status)
         emits = [Emit(raw_batch(row, prepared.records), UPDATES)] if prepared.records else []
         return [*emits, Emit(raw_batch(row, [(prepared.key, status)]), STATUS)]

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ..embedder import Embedder
+from ..endpoint_gate import EndpointCounts
 from ..errors import ModelError
-from ..http_json import JsonEndpoint, Sleep, checked_url, key_of
+from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import LLM
 from ..reranker import Candidates, Ranked, ordered
@@ -39,13 +42,21 @@ class Http:
         attempts_max: int = 3,
         pause_ms: int = 200,
         pause_ms_max: int = 5_000,
+        limits: Mapping[str, Any] | EndpointLimits | None = None,
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
     ) -> None:
         if shape not in {"cohere", "jina", "tei"} or chunk_chars_max < 1:
             raise ValueError("shape must be cohere, jina or tei, and chunk_chars_max at least 1")
         attempts = Attempts(attempts_max, pause_ms, pause_ms_max)
         self._endpoint = JsonEndpoint(
-            checked_url(url), key_of("reranker http", api_key_env), timeout_ms, attempts, sleep
+            checked_url(url),
+            key_of("reranker http", api_key_env),
+            timeout_ms,
+            attempts,
+            sleep,
+            limits=limits,
+            clock=clock,
         )
         self._model = model
         self._shape = shape
@@ -53,6 +64,10 @@ class Http:
 
     def __repr__(self) -> str:
         return f"Http(url={self._endpoint.url!r}, model={self._model!r}, shape={self._shape!r})"
+
+    @property
+    def counts(self) -> EndpointCounts:
+        return self._endpoint.counts
 
     def use(self, embedder: Embedder, llm: LLM) -> None:
         """Needs neither."""
