@@ -13,24 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from ..document import Tokens
+from ..chat_completions import STREAM, ChatChunks, chat_body, chat_completion
 from ..endpoint_llm import EndpointLLM, Request
-from ..errors import ModelError
 from ..http_json import Clock, EndpointLimits, JsonEndpoint, Sleep, checked_url, key_of
 from ..http_retry import Attempts
 from ..llm import Completion
 from ..prompt import Prompt
-from ..replies import ANSWER_SCHEMA, answer_in, tokens_in
-
-_ODDS_TOKENS: Final = 20
-"""Alternatives of the first token that are asked for: the most that OpenAI gives."""
-_SCHEMA: Final = {
-    "type": "json_schema",
-    "json_schema": {"name": "answer", "strict": True, "schema": ANSWER_SCHEMA},
-}
-_STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class Openai(EndpointLLM):
@@ -72,78 +62,14 @@ class Openai(EndpointLLM):
         return bool(self._forbid_with)
 
     def request(self, prompt: Prompt, model: str, *, stream: bool) -> Request:
-        as_json = self._json and not prompt.odds
-        body: dict[str, Any] = {"model": model, "messages": prompt.messages(as_json=as_json)}
-        body |= self._body
-        if as_json:
-            body["response_format"] = _SCHEMA
-        if prompt.odds:
-            body |= {"logprobs": True, "top_logprobs": _ODDS_TOKENS}
+        body = {"model": model, **chat_body(prompt, as_json=self._json), **self._body}
         if prompt.forbid_no and self._forbid_with:
             word = prompt.no_answer.split()[0]
             body[self._forbid_with] = [word] if self._forbid_with == "bad_words" else [[word, False]]
-        return Request(body | (_STREAM if stream else {}))
+        return Request(body | (STREAM if stream else {}))
 
     def completion(self, reply: Any, prompt: Prompt, model: str) -> Completion:
-        return _completion(reply, prompt, model)
+        return chat_completion(reply, prompt, model)
 
-    def assembly(self) -> _Assembly:
-        return _Assembly()
-
-
-class _Assembly:
-    """The chunks of a stream: the counts of tokens stand in the last, which has no choices."""
-
-    def __init__(self) -> None:
-        self._content: list[str] = []
-        self._refusal = ""
-        self._choice: dict[str, Any] = {}
-        self._whole: dict[str, Any] = {}
-
-    def add(self, event: Any) -> str:
-        self._whole |= {name: event[name] for name in ("model", "usage") if event.get(name)}
-        for choice in (event.get("choices") or [])[:1]:
-            delta = choice.get("delta") or {}
-            self._refusal += delta.get("refusal") or ""
-            self._choice = {
-                name: choice[name] for name in ("logprobs", "finish_reason") if choice.get(name)
-            } | self._choice
-            self._content.append(delta.get("content") or "")
-            return self._content[-1]
-        return ""
-
-    def reply(self) -> Any:
-        if "finish_reason" not in self._choice:
-            return None
-        message = {"content": "".join(self._content), "refusal": self._refusal}
-        return self._whole | {"choices": [self._choice | {"message": message}]}
-
-
-def _completion(reply: Any, prompt: Prompt, model: str) -> Completion:
-    if not isinstance(reply, dict):
-        raise ModelError(f"the endpoint's reply is no object: {str(reply)[:100]}")
-    try:
-        message = reply["choices"][0]["message"]
-        content = message.get("content") or ""
-        refused = bool(message.get("refusal"))
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise ModelError(f"the endpoint's reply has no choices[0].message: {str(reply)[:200]}") from None
-    if not isinstance(content, str):
-        raise ModelError(f"the endpoint's answer is no text: {str(content)[:200]}")
-    named = reply.get("model")
-    text, numbers = (None, ()) if refused else answer_in(content, prompt)
-    known = named if isinstance(named, str) and named else model
-    return Completion(text, numbers, _tokens(reply), known, _first_token(reply["choices"][0]))
-
-
-def _first_token(choice: dict[str, Any]) -> dict[str, float]:
-    """Log-probabilities by token; none where the endpoint gives none, or gives them in a shape of its own."""
-    try:
-        listed = choice["logprobs"]["content"][0]["top_logprobs"]
-        return {str(one["token"]): float(one["logprob"]) for one in listed}
-    except (KeyError, IndexError, TypeError, ValueError):
-        return {}
-
-
-def _tokens(reply: dict[str, Any]) -> Tokens:
-    return tokens_in(reply.get("usage"), "prompt_tokens", "completion_tokens")
+    def assembly(self) -> ChatChunks:
+        return ChatChunks()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from millstream.rag.llm import LLM, Completion
 from millstream.rag.llms.openai import Openai
 from millstream.rag.llms.quote import Quote
 from millstream.rag.llms.scripted import Scripted
+from millstream.rag.parts import part_named
 from millstream.rag.prompt import Prompt
+from tests.rag.gguf_files import gguf
 from tests.rag.http_server import Reply, serving
 
 
@@ -52,11 +56,27 @@ async def complete(kind: str, question: Prompt, content: str) -> Completion:
     """What the kind of model says; an endpoint is told to say `content`."""
     if kind == "openai":
         return await ask(said(content), question=question)
+    if kind == "llamacpp":
+        return await _in_process(question, content)
     llm: LLM = Quote() if kind == "quote" else Scripted({LAMP.question: "Ada"})
     return await llm.complete(question)
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
+async def _in_process(question: Prompt, content: str) -> Completion:
+    """A real file, run by llama.cpp, that holds one reply."""
+    pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
+    with TemporaryDirectory() as folder:
+        llm: LLM = part_named("llm", "llamacpp", {"path": gguf(Path(folder), {content: 1.0}), "context_tokens": 1500})
+        try:
+            return await llm.complete(question)
+        finally:
+            await llm.close()
+
+
+KINDS = ["quote", "openai", "scripted", "llamacpp"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_an_answer_has_text_and_citations(kind: str) -> None:
     done = await complete(kind, LAMP, '{"answer": "Ada [2].", "sources": [2]}')
     assert "Ada" in (done.text or "")
@@ -64,13 +84,13 @@ async def test_an_answer_has_text_and_citations(kind: str) -> None:
     assert done.model
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_no_answer_is_none(kind: str) -> None:
     done = await complete(kind, prompt("Who wrote Hamlet?", "Trains leave at noon."), '{"answer": null, "sources": []}')
     assert (done.text, done.cited) == (None, ())
 
 
-@pytest.mark.parametrize("kind", ["quote", "openai", "scripted"])
+@pytest.mark.parametrize("kind", KINDS)
 async def test_no_passages_give_no_answer(kind: str) -> None:
     assert (await complete(kind, prompt("Who?"), '{"answer": null, "sources": []}')).text is None
 
