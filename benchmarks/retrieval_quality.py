@@ -1,4 +1,4 @@
-"""How often the right chunk comes first: vectors alone, with keyword coverage (s1), and reranked token by token (s2).
+"""How often the right chunk comes first: by each ranking (s1: the default, coverage), and the default reranked token by token (s2).
 
     python -m benchmarks.retrieval_quality --xquad FOLDER --faq FILE [--multilingual]
 
@@ -35,7 +35,14 @@ from millstream.rag.retrieve import Retriever
 from millstream.rag.settings import AnswerSettings, IngestSettings
 
 RANKED = 10
-WAYS = {"dense": "coverage_weight=0 reranker=none", "s1": "reranker=none", "s2": ""}
+WAYS = {
+    "dense": "ranking=dense reranker=none",
+    "bm25": "ranking=bm25 reranker=none",
+    "rrf": "ranking=rrf reranker=none",
+    "hybrid": "ranking=hybrid reranker=none",
+    "s1": "reranker=none",
+    "s2": "",
+}
 TARGETS = {"xquad_en_s2": 0.96, "xquad_articles_s2": 0.92, "xquad_de_en_s1": 0.84}
 WHOLE = Part("recursive", {"chars_max": 100_000})
 """Each document one chunk."""

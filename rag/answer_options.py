@@ -14,7 +14,7 @@ from .parse_job import Part
 from .settings import AnswerSettings, RetrievalSettings
 
 _ADAPTIVE: Final = frozenset(field.name for field in fields(AdaptiveSettings)) - {"evidence"}
-_PARTS: Final = frozenset({"llm", "reranker"})
+_PARTS: Final = frozenset({"llm", "ranking", "reranker"})
 _RETRIEVAL: Final = frozenset({"k", "rerank_chunks", "pool_chunks", "coverage_weight"})
 
 
@@ -65,6 +65,10 @@ def _reranker(settings: AnswerSettings, value: Any) -> AnswerSettings:
     return replace(settings, retrieval=retrieval)
 
 
+def _ranking(settings: AnswerSettings, value: Any) -> AnswerSettings:
+    return replace(settings, retrieval=replace(settings.retrieval, ranking=_part(value)))
+
+
 def _evidence(settings: AnswerSettings, value: Any) -> AnswerSettings:
     """`evidence='{best: .5, gap: .6, intercept: -8}'`, as `--calibrate` prints it."""
     return replace(settings, adaptive=replace(settings.adaptive, evidence=Evidence(**_numbers(value))))
@@ -91,6 +95,7 @@ def _part(value: Any) -> Part:
 
 _CHANGES: Final[Mapping[str, Callable[[AnswerSettings, Any], AnswerSettings]]] = {
     "strategy": _strategy,
+    "ranking": _ranking,
     "reranker": _reranker,
     "llm": lambda settings, value: replace(settings, llm=_part(value)),
     "no_answer": lambda settings, value: replace(settings, no_answer=str(value)),

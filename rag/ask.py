@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from .adaptive import AdaptiveSettings, Ask, Round, log_odds, next_step
 from .call_cache import CallCache
 from .completions import Completions
@@ -77,10 +79,13 @@ class Asking:
     async def looked_up(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Found:
         """Before reranking."""
         wanted_filter = None if query.filter is None else filter_of(query.filter)
-        vector = (await self.embedder.embed([query.question], "query"))[0]
+        if retriever.ranking.uses_vectors:
+            vector = (await self.embedder.embed([query.question], "query"))[0]
+        else:
+            vector = np.zeros(self.embedder.dimensions, np.float32)
         wanted = max(self._wanted(query), self.settings.retrieval.rerank_chunks)
         looked_for = Wanted(query.question, vector, wanted, wanted_filter, query.tenant, without)
-        return Found(retriever.retrieve(looked_for), vector, wanted)
+        return Found(await retriever.look_up(looked_for), vector, wanted)
 
     async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
         ranked = await self.reranker.rerank(

@@ -14,6 +14,7 @@ RagError
 |   |   `-- CircuitOpenError       the endpoint has failed too often and is let alone for a while; nobody was asked
 |   `-- ModelRefusedError      the endpoint refuses this request (key, model, size): asking again will not help
 |-- NotFreshError        the index did not reach the position asked for in time: ask again later
+|-- IndexUnavailableError  the store of a remote index cannot be reached, or takes too long: ask again later
 `-- IndexDamagedError    a saved index cannot be used: throw it away and build it anew
 """
 
@@ -74,6 +75,10 @@ class ModelRefusedError(ModelError):
 
 class NotFreshError(RagError):
     """The index did not reach the position a query asked for within the time allowed."""
+
+
+class IndexUnavailableError(RagError):
+    """A remote index does not answer; what was to be written to it is kept, and tried again."""
 
 
 class IndexDamagedError(RagError):

@@ -98,7 +98,10 @@ class Rebuild(Protocol):
 def top(numbers: Numbers, similarities: Vector, k: int) -> Found:
     """The k largest, ties by number."""
     if len(numbers) > k:
-        best = np.argpartition(-similarities, k - 1)[:k]
+        bar = np.partition(similarities, len(numbers) - k)[len(numbers) - k]
+        above, level = np.flatnonzero(similarities > bar), np.flatnonzero(similarities == bar)
+        level = level[np.argsort(numbers[level])][: k - len(above)]
+        best = np.concatenate([above, level])
         numbers, similarities = numbers[best], similarities[best]
     order = np.lexsort((numbers, -similarities))
     return Found(numbers[order], similarities[order])

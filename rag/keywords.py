@@ -1,10 +1,12 @@
-"""Keyword coverage: how much of a question's weight a chunk holds.
+"""Words: how much of a question's weight a chunk holds (coverage), or how well it fits by BM25.
 
     terms = unique stemmed non-stopwords of the question
     idf(t) = ln(1 + (N - df + .5) / (df + .5)), unseen terms with df = 0
     cov    = sum of idf(terms in the chunk) / sum of idf(terms)               # 0 .. 1
 
-It ignores how often a term occurs and how long the chunk is, so a paraphrase gets little keyword weight; beside vectors that
+    bm25   = sum of idf(t) * tf (k1 + 1) / (tf + k1 (1 - b + b * length / mean length))         # rankings/bm25.py
+
+Coverage ignores how often a term occurs and how long the chunk is, so a paraphrase gets little keyword weight; beside vectors that
 ranks better than BM25 or rank fusion, on two corpora and with no labels (rag.md). An inverted index of our own, in memory: a
 list of postings a term, new ones at its end; a chunk that goes leaves its postings behind as dead, and they are swept when they
 are half of all. tantivy computes the same on disk (a `should` of constant scores), at 7 ms a commit, which a view that applies
@@ -14,6 +16,7 @@ updates in batches of a few cannot pay.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,19 +27,24 @@ from .index import Numbers
 from .terms import Terms
 
 _SWEEP_DEAD_MIN: Final = 1_000
+_COUNT_MAX: Final = 65_535
 _UNKNOWN: Final = -1
 
 
 class Keywords:
-    """Chunks by the view's number. Memory: 4 bytes a term of a chunk."""
+    """Chunks by the view's number. Memory: 6 bytes a term of a chunk."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._postings: dict[str, array[int]] = {}
+        self._counts: dict[str, array[int]] = {}
+        """How often the term occurs, beside each posting."""
         self._entry: dict[int, int] = {}
         """Entry of a number: entries only ever grow, so that an old posting never speaks for a new chunk."""
         self._number = np.zeros(256, np.int64)
         """Number of an entry, or -1 once it is dead."""
+        self._length = np.zeros(256, np.int64)
+        """Terms of an entry, each as often as it occurs."""
         self._entries = 0
 
     def __len__(self) -> int:
@@ -50,12 +58,16 @@ class Keywords:
         self.remove(number)
         if self._entries == len(self._number):
             self._number = np.concatenate([self._number, np.zeros_like(self._number)])
+            self._length = np.concatenate([self._length, np.zeros_like(self._length)])
         entry = self._entries
         self._entries += 1
         self._number[entry] = number
         self._entry[number] = entry
-        for term in set(self._terms.all(text)):
+        counts = Counter(self._terms.all(text))
+        self._length[entry] = counts.total()
+        for term, count in counts.items():
             self._postings.setdefault(term, array("I")).append(entry)
+            self._counts.setdefault(term, array("H")).append(min(count, _COUNT_MAX))
 
     def remove(self, number: int) -> None:
         """A number that is not there is passed over."""
@@ -75,7 +87,39 @@ class Keywords:
         weights = [self._idf(len(found), len(self) if within is None else len(within)) for found in hits]
         if not any(len(found) for found in hits):
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        return _summed(hits, weights)
+        numbers, sums = _summed(hits, weights)
+        return numbers, sums / np.float32(sum(weights))
+
+    def bm25(
+        self, question: str, k1: float, b: float, within: Numbers | None = None
+    ) -> tuple[Numbers, NDArray[np.float32]]:
+        """The numbers that hold at least one term, in ascending order, and their scores; `within` as for `coverage`."""
+        inside = self._inside(within)
+        lengths, count = self._length[: self._entries], int(inside.sum())
+        mean = float(lengths[inside].sum()) / max(1, count) or 1.0
+        damped = k1 * (1 - b + b * lengths / mean)
+        found = []
+        for term in self._terms.unique(question):
+            entries, tf = self._occurrences(term, inside)
+            found.append(
+                (self._number[entries], self._idf(len(entries), count) * tf * (k1 + 1) / (tf + damped[entries]))
+            )
+        if not any(len(numbers) for numbers, _ in found):
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+        return _summed([numbers for numbers, _ in found], [weights for _, weights in found])
+
+    def _inside(self, within: Numbers | None) -> NDArray[np.bool_]:
+        """Whether an entry is alive, and one of those within."""
+        numbers = self._number[: self._entries]
+        inside: NDArray[np.bool_] = numbers != _UNKNOWN
+        return inside if within is None else inside & np.isin(numbers, within)
+
+    def _occurrences(self, term: str, inside: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+        """Entries inside that hold the term, and how often each does."""
+        entries = np.frombuffer(self._postings.get(term, array("I")), np.uint32)
+        kept = inside[entries]
+        counts = np.frombuffer(self._counts.get(term, array("H")), np.uint16)
+        return entries[kept], counts[kept].astype(np.float64)
 
     def idf(self, term: str, within: Numbers | None = None) -> float:
         """How rare a (stemmed) term is among the chunks, or among those `within`."""
@@ -108,21 +152,27 @@ class Keywords:
         renamed = np.full(self._entries, _UNKNOWN, np.int64)
         renamed[alive] = np.arange(len(alive))
         self._number = np.concatenate([self._number[alive], np.zeros(256, np.int64)])
+        self._length = np.concatenate([self._length[alive], np.zeros(256, np.int64)])
         self._entries = len(alive)
         self._entry = {int(number): entry for entry, number in enumerate(self._number[: self._entries])}
         for term, postings in list(self._postings.items()):
             kept = renamed[np.frombuffer(postings, np.uint32)]
-            kept = kept[kept != _UNKNOWN]
-            if len(kept):
-                self._postings[term] = array("I", kept.astype(np.uint32).tobytes())
+            there = kept != _UNKNOWN
+            if there.any():
+                counts = np.frombuffer(self._counts[term], np.uint16)[there]
+                self._postings[term] = array("I", kept[there].astype(np.uint32).tobytes())
+                self._counts[term] = array("H", counts.tobytes())
             else:
-                del self._postings[term]
+                del self._postings[term], self._counts[term]
 
 
-def _summed(hits: Sequence[Numbers], weights: Sequence[float]) -> tuple[Numbers, NDArray[np.float32]]:
+def _summed(
+    hits: Sequence[Numbers], weights: Sequence[float | NDArray[np.float64]]
+) -> tuple[Numbers, NDArray[np.float32]]:
+    """Of each term the numbers that hold it, and what it is worth to all of them or to each."""
     end = 1 + max(int(found.max()) for found in hits if len(found))
     sums = np.zeros(end, np.float32)
     for found, weight in zip(hits, weights, strict=True):
-        sums[found] += np.float32(weight)
+        sums[found] += np.asarray(weight, np.float32)
     numbers = np.flatnonzero(sums)
-    return numbers, sums[numbers] / np.float32(sum(weights))
+    return numbers, sums[numbers]

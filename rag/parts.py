@@ -23,6 +23,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "reranker": "rerankers",
     "llm": "llms",
     "index": "indexes",
+    "ranking": "rankings",
 }
 
 

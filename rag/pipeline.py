@@ -76,6 +76,7 @@ class DocumentSettings:
         embedder: Part | str = "local",
         splitter: Part | str = "recursive",
         index: Part | str = "auto",
+        ranking: Part | str = "coverage",
         reranker: Part | str | None = None,
         llm: Part | str = "quote",
         strategy: Strategy = "fixed",
@@ -92,7 +93,7 @@ class DocumentSettings:
             AnswerSettings(
                 same,
                 _part(llm),
-                RetrievalSettings(k=k, reranker=None if reranker is None else _part(reranker)),
+                RetrievalSettings(k=k, ranking=_part(ranking), reranker=None if reranker is None else _part(reranker)),
                 strategy=strategy,
                 adaptive=adaptive or AdaptiveSettings(),
                 view=ViewSettings(_part(index)),

@@ -38,13 +38,15 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSettings:
-    """Which chunks: s1 of `rag/retrieve.py`, then a reranker."""
+    """Which chunks: the best by a ranking (`rag/ranking.py`), then a reranker."""
 
     k: int = 5
     """Chunks that the strategies `fixed` and `retrieve` give, where the query names no number of its own."""
     pool_chunks: int = 50
     """The best so many by vector and by keywords are ranked together."""
+    ranking: Part = Part("coverage")
     coverage_weight: float = 2.5
+    """Of the ranking `coverage`."""
     language: str = "english"
     """Of the stemmer, on the keyword side."""
     reranker: Part | None = None

@@ -101,9 +101,11 @@ class _Watched:
 class StandingIndex:
     """The questions of one process. Used in the event loop only."""
 
-    def __init__(self, dimensions: int, coverage_weight: float, terms: Terms) -> None:
+    def __init__(self, dimensions: int, coverage_weight: float | None, terms: Terms) -> None:
+        """`coverage_weight`: of the ranking; None: it goes by another formula, and every chunk that comes touches every question."""
         self._index = Exact(dimensions)
-        self._coverage_weight = coverage_weight
+        self._coverage_weight = coverage_weight or 0.0
+        self._is_bounded = coverage_weight is not None
         self._terms = terms
         self._watched: dict[Place, _Watched] = {}
         self._place: dict[int, Place] = {}
@@ -125,7 +127,8 @@ class StandingIndex:
         """`candidates`: what was looked up, before reranking; `wanted`: how many there could have been."""
         known = self._watched.get(place)
         number = known.number if known else self._free.pop() if self._free else len(self._watched)
-        floor = candidates[-1].score if len(candidates) >= wanted else -math.inf
+        is_full = self._is_bounded and len(candidates) >= wanted
+        floor = candidates[-1].score if is_full else -math.inf
         keys = frozenset(hit.chunk.key for hit in candidates)
         self._watched[place] = _Watched(number, keys, floor, weights, sigma)
         self._place[number] = place

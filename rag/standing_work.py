@@ -152,8 +152,8 @@ class StandingQuestions:
         retriever = self._retriever()
         found = await self._asking.looked_up(known.query, retriever)
         if self._index is None:
-            settings = self._asking.settings.retrieval
-            self._index = StandingIndex(len(found.vector), settings.coverage_weight, retriever.view.keywords.terms)
+            weight = retriever.ranking.coverage_weight
+            self._index = StandingIndex(len(found.vector), weight, retriever.view.keywords.terms)
         if self._known.get(place) is known:
             keywords = retriever.view.keywords
             tenant = known.query.tenant

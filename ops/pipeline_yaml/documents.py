@@ -9,7 +9,7 @@ documents:
   index: auto                                 # as by itself; or exact, hnsw
   reranker: maxsim                            # else as the embedder can
   llm: quote
-  retrieve: {k: 5}
+  retrieve: {k: 5, ranking: {hybrid: {vector_weight: 0.7}}}
   answer: {strategy: adaptive}                # names of rag/answer_options.py
   topics: {queries: shop.queries}             # others keep their default, <app>.<name>
 """
@@ -48,7 +48,7 @@ def documents_of(entry: Entry, app: App) -> FolderFeed | None:
     given.check_keys(KEYS, "documents")
     options: dict[str, Any] = {**DEFAULTS, **{kind: _part(kind, one) for kind in PARTS if (one := given.get(kind))}}
     if retrieve := given.get("retrieve"):
-        options["k"] = _k(retrieve)
+        options |= _retrieve(retrieve)
     if topics := given.get("topics"):
         options["topics"] = _topics(topics)
     if partitions := given.get("partitions"):
@@ -102,10 +102,11 @@ def _files(entry: Entry, documents: str) -> FolderFeed:
     return FolderFeed(folder, documents, whole(limit) if limit else None)
 
 
-def _k(entry: Entry) -> int:
+def _retrieve(entry: Entry) -> dict[str, Any]:
     given = mapping(entry, "a mapping such as {k: 5}")
-    given.check_keys(("k",), "retrieve")
-    return whole(given.need("k", "'retrieve'"))
+    given.check_keys(("k", "ranking"), "retrieve")
+    k, ranking = given.get("k"), given.get("ranking")
+    return ({"k": whole(k)} if k else {}) | ({"ranking": _part("ranking", ranking)} if ranking else {})
 
 
 def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:

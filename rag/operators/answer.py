@@ -64,6 +64,7 @@ class Answer:
         return {
             "embedder": self.settings.embedder.name,
             "index": self.settings.view.index.name,
+            "ranking": self.settings.retrieval.ranking.name,
             "reranker": reranker.name if (reranker := self.settings.retrieval.reranker) else "by the embedder",
             "llm": self.settings.llm.name,
             "strategy": self.settings.strategy,

@@ -28,7 +28,7 @@ documents:
   index: exact
   reranker: {llm: {chunk_chars_max: 500}}
   llm: quote
-  retrieve: {k: 3}
+  retrieve: {k: 3, ranking: {hybrid: {vector_weight: 0.7}}}
   answer: {strategy: adaptive, documents_max: 9, posterior: true, evidence: {best: 1, gap: 0.5, intercept: -9}}
   topics: {queries: questions}
   partitions: 2
@@ -47,6 +47,7 @@ def test_yaml_and_python_give_the_same_graph() -> None:
         strategy="adaptive",
         adaptive=AdaptiveSettings(documents_max=9, posterior=True, evidence=Evidence(1, 0.5, -9)),
         k=3,
+        ranking=Part("hybrid", {"vector_weight": 0.7}),
         topics={"queries": "questions"},
         partitions=2,
     )
@@ -76,6 +77,7 @@ def test_how_it_answers_is_set_by_name() -> None:
             strategy="adaptive",
             adaptive=rule,
             k=3,
+            ranking=Part("hybrid", {"vector_weight": 0.7}),
         ).answer
     )
 
@@ -102,7 +104,10 @@ index: exact         | index: {exact: 1}     | 7: 'exact': expected a mapping of
 index: exact         | index: {exact: {}, hnsw: {}} | 7: 'index': expected one name, got exact, hnsw
 files: {             | flies: {              | 4: 'flies' is not a key of sources; did you mean 'files'?
 folder: docs,        | foldr: docs,          | 4: 'foldr' is not a key of the source 'files'; did you mean 'folder'?
-retrieve: {k: 3}     | retrieve: {k: three}  | 10: 'k': expected a whole number from 1 up, got 'three'
+retrieve: {k: 3,     | retrieve: {k: three,  | 10: 'k': expected a whole number from 1 up, got 'three'
+hybrid:              | hybird:               | 10: no ranking 'hybird'; did you mean 'hybrid'?
+vector_weight        | weight                | 10: 'weight' is not a key of the ranking 'hybrid'
+k: 3, ranking        | k: 3, rank            | 10: 'rank' is not a key of retrieve; did you mean 'ranking'?
 reranker: {llm:      | reranker: {lm:        | 8: no reranker 'lm'; did you mean 'llm'?
 chunk_chars_max      | chunk_chars           | 8: 'chunk_chars' is not a key of the reranker 'llm'; did you mean 'chunk_chars_max'?
 strategy: adaptive   | strategy: best        | 11: 'strategy': expected one of fixed, adaptive, retrieve, got 'best'

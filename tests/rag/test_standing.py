@@ -167,6 +167,19 @@ async def test_no_question_whose_best_chunks_change_is_left_out(
     assert len(index) == 0
 
 
+@pytest.mark.parametrize(("weight", "expected"), [(2.5, set()), (None, {(0, b"q")})])
+async def test_by_a_ranking_without_a_bound_every_chunk_touches_every_question(
+    weight: float | None, expected: set
+) -> None:
+    """Rank fusion, or BM25: what a chunk would score cannot be told without a look-up."""
+    small = Small()
+    await small.change({word: word for word in WORDS[:3]})
+    index = StandingIndex(64, weight, small.view.keywords.terms)
+    index.watch((0, b"q"), await small.vector("lamp"), await small.candidates("lamp", 1), 1, {"lamp": 1.0})
+    keys = await small.change({"new": "noon"})
+    assert expected == index.touched({key.decode() for key in keys}, small.view.held(keys), 0.1)
+
+
 NAMES = DocumentTopics.of("shop")
 
 

@@ -21,6 +21,7 @@ KINDS = {
     "rerankers": ("", "reranker"),
     "llms": ("", "llm"),
     "indexes": ("", "index"),
+    "rankings": ("", "ranking"),
     "sources": ("", "source"),
     "sinks": ("", "sink"),
 }

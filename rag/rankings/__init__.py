@@ -1,0 +1,1 @@
+"""Rankings: one file each, named in YAML by the file's name."""
