@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export VENV
 
-LAYERS := topics state workers rag ops
+LAYERS := native topics state workers rag ops
 # Folders beside the package that hold Python; those that exist are checked too.
 BESIDE := $(patsubst %/,%,$(wildcard tests/ benchmarks/ examples/))
 
@@ -78,4 +78,4 @@ clean: ## remove what was built, downloaded or started here (the broker's cache 
 	@if [ -x $(BIN)/millstream ]; then $(BIN)/millstream broker stop >/dev/null 2>&1 || true; fi
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .millstream
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f topics/native/*.so
+	rm -f native/*.so

@@ -3,7 +3,7 @@
 The repository's root is the package `millstream`, so `topics/kafka` is `millstream.topics.kafka`. Tests, examples and
 benchmarks are in no layer: they stay out of the wheel.
 
-The native library (topics/native) is plain C without Python's headers, so any compiler will do: $CC, the machine's `cc`, or
+The native library (native) is plain C without Python's headers, so any compiler will do: $CC, the machine's `cc`, or
 the one in the package `ziglang` where that is installed. Where there is none the package works without it, more slowly.
 """
 
@@ -17,8 +17,8 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-LAYERS = ("topics", "state", "workers", "rag", "ops")
-NATIVE = Path("topics", "native")
+LAYERS = ("native", "topics", "state", "workers", "rag", "ops")
+NATIVE = Path("native")
 WITHOUT = "Millstream is built without its native library, and does the same more slowly"
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
@@ -35,7 +35,7 @@ def compiler() -> list[str] | None:
 
 
 class BuildNative(build_ext):
-    """Compiles topics/native/*.c into one library that `ctypes` loads."""
+    """Compiles native/*.c into one library that `ctypes` loads."""
 
     def get_ext_filename(self, fullname: str) -> str:
         return str(Path(*fullname.split("."))) + ".so"
@@ -85,7 +85,7 @@ if __name__ == "__main__":
         include_package_data=False,  # or MANIFEST.in, which serves the sdist, would put the tests into the wheel
         ext_modules=[
             Extension(
-                "millstream.topics.native.libmillstream",
+                "millstream.native.libmillstream",
                 sorted(map(str, NATIVE.glob("*.c"))),
                 depends=[str(NATIVE / "columns.h")],
             )

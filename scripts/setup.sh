@@ -26,7 +26,7 @@ find_python() {
 
 # The environment's state in one line: what was installed, on which interpreter, into which folder (a moved .venv is a broken one).
 fingerprint() {
-    { cat "$lock" pyproject.toml setup.py scripts/setup.sh topics/native/*.[ch]; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
+    { cat "$lock" pyproject.toml setup.py scripts/setup.sh native/*.[ch]; "$venv/bin/python" -VV; readlink -f "$venv"; } | sha256sum | cut -d' ' -f1
 }
 
 has_ensurepip() { "$1" -c 'import venv; from ensurepip import version' 2>/dev/null; }
@@ -104,8 +104,8 @@ is_new_enough "$venv/bin/python" || make_venv
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(fingerprint)" ]; then
     install
     # Every command and every worker of the tests is a process of its own: none should compile the package again.
-    "$venv/bin/python" -m compileall -q -j 0 topics state workers rag ops || true
+    "$venv/bin/python" -m compileall -q -j 0 native topics state workers rag ops || true
     fingerprint >"$stamp"
-    [ -e topics/native/libmillstream.so ] || say "the native library was not built: everything works, more slowly"
+    [ -e native/libmillstream.so ] || say "the native library was not built: everything works, more slowly"
     say "ready: $("$venv/bin/python" --version), $venv"
 fi

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from .buffers import NEVER, Expired, Found, JoinBuffer, Kept, key_hashes, sort_order
 from .join_blocks import JoinState
-from .slots import KeyCodes, grown
+from .key_codes import KeyCodes
+from .slots import grown
 from .waiting_rows import WaitingRows
 
 Ints = NDArray[np.int64]

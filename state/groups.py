@@ -18,8 +18,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .key_codes import KeyCodes
 from .slot_flags import SlotFlags
-from .slots import Accumulator, FixedAccumulator, KeyCodes, Slots, Values, pack, plain, unpack
+from .slots import Accumulator, FixedAccumulator, Slots, Values, pack, plain, unpack
 from .store import Changes, StoreWrite
 from .window_keys import binary_array
 from .windows import taken

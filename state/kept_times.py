@@ -26,8 +26,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from .errors import StateError
+from .key_codes import KeyCodes
 from .keys import int_key, key_int
-from .slots import KeyCodes, fixed_bytes, grown
+from .slots import fixed_bytes, grown
 from .store import Changes, KeyRange, StoreWrite
 from .window_keys import CLOSED_KEY, split_keys, window_keys
 

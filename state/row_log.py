@@ -27,10 +27,10 @@ import numpy as np
 import polars as pl
 
 from .buffers import NEVER
+from .key_codes import KeyCodes
 from .keys import int_key, key_int
 from .row_blocks import BLOCK_BYTES_MAX, block_of, cut, rows_of
 from .row_chunks import NO_KEY, Chunk, Flags, Ints, Picked, RowChunks, merged
-from .slots import KeyCodes
 from .store import Changes, StoreWrite
 
 TIME: Final = "__time"

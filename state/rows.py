@@ -22,8 +22,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .key_codes import KeyCodes
 from .slot_flags import SlotFlags
-from .slots import KeyCodes, grown
+from .slots import grown
 from .store import Changes, StoreWrite
 from .window_keys import binary_array
 

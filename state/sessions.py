@@ -19,10 +19,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .key_codes import KeyCodes
 from .keys import int_key, key_int
 from .session_clusters import Clusters, Ints, Spans, clustered, one_by_one
 from .session_slots import SessionSlots
-from .slots import Accumulator, KeyCodes, ResultRows, Slots, Values, distinct, pack, plain, unpack
+from .slots import Accumulator, ResultRows, Slots, Values, distinct, pack, plain, unpack
 from .store import Changes, StoreWrite
 from .window_keys import CLOSED_KEY, binary_array, split_keys, window_keys
 

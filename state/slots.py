@@ -37,7 +37,6 @@ Layout = tuple[np.dtype[Any] | None, ...]
 """The types of the parts; None: bytes of any length."""
 
 _SLOTS_MIN = 256
-_DEAD_CODES_MIN = 1 << 16  # below this, renewing the dictionary costs more than its memory
 _MARKS_A_ROW_MAX = 8  # beyond it sorting the rows is cheaper than looking through the marks
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -156,59 +155,6 @@ def distinct(codes: NDArray[_Scalar], size: int) -> NDArray[np.int64]:
 def different(ascending: NDArray[_Scalar]) -> NDArray[_Scalar]:
     """Each once."""
     return ascending[np.append(True, ascending[1:] != ascending[:-1])] if len(ascending) else ascending
-
-
-class KeyCodes:
-    """Key texts as small ints, by a polars dictionary of our own.
-
-    Codes are given in order of first sight and never taken back one by one; when dead ones outnumber the live ones the
-    dictionary is renewed (`should_renew`, `renew`). Trap: polars frees a dictionary of which no Series lives, and its codes
-    begin again at 0 without a word; `_alive` holds one.
-    """
-
-    def __init__(self) -> None:
-        self._new_dictionary()
-
-    def _new_dictionary(self) -> None:
-        # A name drawn by polars, since two dictionaries of one name in a process are one; it is seen nowhere.
-        self._type = pl.Categorical(pl.Categories.random())
-        self._alive = pl.Series([""], dtype=self._type)
-        self.size = 1
-        """Codes are below this."""
-        self._renew_size = _DEAD_CODES_MIN
-
-    def codes(self, keys: pl.Series) -> NDArray[np.uint32]:
-        """Of a String column without nulls."""
-        coded = keys.cast(self._type)
-        self._alive = coded
-        codes = coded.to_physical().to_numpy()
-        if len(codes):
-            self.size = max(self.size, int(codes.max()) + 1)
-        return codes
-
-    def texts(self, codes: NDArray[Any]) -> pl.Series:
-        return pl.Series("key", codes.astype(np.uint32, copy=False)).cat.to(self._type).cast(pl.String)
-
-    @property
-    def should_renew(self) -> bool:
-        """Whether it is worth counting the live codes: so many came since last time as there were then."""
-        return self.size >= self._renew_size
-
-    def renew(self, live: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-        """Forgets the codes that are not live (a mask over all codes) where these are most.
-
-        Gives new codes by old ones (-1: forgotten), or None where everything stays.
-        """
-        kept = np.flatnonzero(live)
-        if 2 * len(kept) > self.size:
-            self._renew_size = 2 * self.size
-            return None
-        old_size, texts = self.size, self.texts(kept)
-        self._new_dictionary()
-        new_of = np.full(old_size, -1, np.int64)
-        new_of[kept] = self.codes(texts)
-        self._renew_size = max(_DEAD_CODES_MIN, 2 * self.size)
-        return new_of
 
 
 def fixed_bytes(columns: Sequence[NDArray[Any]]) -> pa.LargeBinaryArray:

@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .key_codes import KeyCodes
 from .keys import int_key, key_int
 from .slot_flags import SlotFlags
-from .slots import Accumulator, KeyCodes, Part, ResultRows, Slots, Values, distinct, grown, pack, plain, unpack
+from .slots import Accumulator, Part, ResultRows, Slots, Values, distinct, grown, pack, plain, unpack
 from .store import Changes, KeyRange, StoreWrite
 from .window_keys import CLOSED_KEY, WINDOW_KEY_BYTES_MIN, split_keys, window_keys
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .native.records import ByteSlices
+from ..native.records import ByteSlices
 
 VIEW_BYTES = 16
 """A view: int32 length, then the first 4 bytes of the text, then more (Arrow's BinaryView layout)."""

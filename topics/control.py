@@ -18,9 +18,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..native.records import ByteSlices
 from .arrow_buffers import large_binary
 from .batch import Fetch, Headers, Records
-from .native.records import ByteSlices
 
 HEADER: Final = "__watermark"
 

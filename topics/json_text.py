@@ -17,9 +17,9 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from ..native.json_out import Cells, float_text, write_json, writes
 from .arrow_buffers import octets_of, series_binary
 from .errors import SchemaError
-from .native.json_out import Cells, float_text, write_json, writes
 
 _NEEDS_ESCAPE: Final = r'["\\\x00-\x1f]'
 _ESCAPED: Final = [*map(chr, range(32)), '"', "\\"]

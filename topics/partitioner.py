@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..native.murmur2 import murmur2_hashes
 from .arrow_buffers import binary_buffers
-from .native.murmur2 import murmur2_hashes
 
 _SEED: Final = 0x9747B28C
 _M: Final = 0x5BD1E995

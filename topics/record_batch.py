@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ..native.records import RecordColumns, build_records
 from .batch import Headers, Records
 from .errors import ConfigurationError, RecordTooLargeError
-from .native.records import RecordColumns, build_records
 
 Compression = Literal["none", "lz4", "zstd"]
 

@@ -11,6 +11,7 @@ import pytest
 
 from millstream.topics.batch import MAX_TIME, MIN_TIME, Partition
 from millstream.topics.control import ControlRecord
+from millstream.workers import inputs as inputs_module
 from millstream.workers import task as task_module
 from millstream.workers.app import App
 from millstream.workers.batch_run import run_batch
@@ -78,7 +79,7 @@ def _by_largest_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return batch.replaced(batch.frame.drop("__block_time", strict=False)), rejected
 
     with monkeypatch.context() as patch:
-        patch.setattr(task_module, "_time", lambda topology, source: InputTime(None))
+        patch.setattr(inputs_module, "_time", lambda topology, source: InputTime(None))
         patch.setattr(Input, "_read_rows", without_block_time)
         yield
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("topics", "state", "workers", "rag", "ops")
+LAYERS = ("native", "topics", "state", "workers", "rag", "ops")
 BESIDE = ("tests", "benchmarks", "examples", "scripts")
 
 _NOT_OURS = {"build", "dist", "__pycache__", "node_modules"}

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.state import slots
+from millstream.state import key_codes
 from millstream.state.rows import NO_ROW, TableState
 from millstream.state.store import Changes
 from millstream.workers.row_bytes import RowBytes
@@ -124,7 +124,7 @@ def test_replaced_rows_do_not_stay() -> None:
 
 def test_keys_that_were_only_asked_for_are_forgotten(monkeypatch) -> None:
     """The dictionary does not grow with the keys of a stream that looks for partners."""
-    monkeypatch.setattr(slots, "_DEAD_CODES_MIN", 64)
+    monkeypatch.setattr(key_codes, "_DEAD_CODES_MIN", 64)
     state = fresh()
     put(state, [("a", 1), ("b", 2), ("gone", 3)])
     put(state, [("gone", None)])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millstream.topics.native.loader import SWITCH, library
+from millstream.native.loader import SWITCH, library
 
 
 @pytest.fixture(scope="module", params=["native", "python"])

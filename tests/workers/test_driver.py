@@ -129,10 +129,9 @@ def told(driver: Driver) -> list[int]:
 
 def test_without_control_records_the_slow_partition_would_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control of the test above: event time taken from the rows themselves loses rows."""
-    from millstream.workers import task as task_module
-
-    monkeypatch.setattr(task_module, "_time", lambda topology, source: InputTime(None, None))
     from millstream.workers import inputs as inputs_module
+
+    monkeypatch.setattr(inputs_module, "_time", lambda topology, source: InputTime(None, None))
 
     read_rows = inputs_module.Input._read_rows
 

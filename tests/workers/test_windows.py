@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from millstream.state.slots import KeyCodes
+from millstream.state.key_codes import KeyCodes
 from millstream.topics.batch import BEFORE, DELETED, MAX_TIME, MIN_TIME, OFFSET, TIME, Batch
 from millstream.topics.errors import ConfigurationError
 from millstream.topics.schema import Schema

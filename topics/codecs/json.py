@@ -25,13 +25,13 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ...native.json_in import read_json
+from ...native.records import slices_of
 from ..arrow_buffers import first_octets
 from ..codec import BadRow, Decoded
 from ..errors import SchemaError
 from ..json_text import json_rows
 from ..json_values import INTEGER_BITS, converter, decode_rows
-from ..native.json_in import read_json
-from ..native.records import slices_of
 from ..schema import Schema
 
 _FAST_MIN: Final = 500

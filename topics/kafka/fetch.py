@@ -28,9 +28,9 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 from numpy.typing import NDArray
 
+from ...native.records import ParsedRecords, joined, parse_records
 from ..batch import Fetch, Headers, Partition
 from ..errors import BrokerUnavailableError, ConfigurationError
-from ..native.records import ParsedRecords, joined, parse_records
 from ..record_batch import HEADER_BYTES
 
 _LENGTH: Final = struct.Struct(">i")

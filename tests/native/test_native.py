@@ -20,13 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.topics.arrow_buffers import large_binary
-from millstream.topics.json_text import json_objects, json_rows
-from millstream.topics.json_values import decode_rows
-from millstream.topics.native import loader as loading
-from millstream.topics.native.json_in import read_json
-from millstream.topics.native.loader import SWITCH, library
-from millstream.topics.native.records import (
+from millstream.native import loader as loading
+from millstream.native.json_in import read_json
+from millstream.native.loader import SWITCH, library
+from millstream.native.records import (
     ByteSlices,
     ParsedRecords,
     RecordColumns,
@@ -35,6 +32,9 @@ from millstream.topics.native.records import (
     parse_records,
     slices_of,
 )
+from millstream.topics.arrow_buffers import large_binary
+from millstream.topics.json_text import json_objects, json_rows
+from millstream.topics.json_values import decode_rows
 from millstream.topics.schema import Schema
 
 SCHEMA = Schema.of(
@@ -56,7 +56,7 @@ def test_a_switch_and_a_library_of_another_version_leave_it_alone(tmp_path, monk
     (tmp_path / "none.so").write_bytes(b"no library")
     assert library.__wrapped__() is None
     done = subprocess.run(
-        [sys.executable, "-c", "from millstream.topics.native.loader import library; print(library())"],
+        [sys.executable, "-c", "from millstream.native.loader import library; print(library())"],
         env={**os.environ, SWITCH: "0"},
         capture_output=True,
         text=True,
@@ -329,7 +329,7 @@ def test_slices_of_columns_are_written_as_the_slice():
 
 def test_structures_are_as_wide_as_in_c():
     """A change of one side alone would read other memory."""
-    from millstream.topics.native import json_in, json_out
+    from millstream.native import json_in, json_out
 
     assert [ctypes.sizeof(one) for one in (loading.BinaryColumn, json_in._Field, json_out._Cells)] == [32, 56, 56]
 

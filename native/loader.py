@@ -2,7 +2,7 @@
 it, and the interpreter's lock is free while a call runs.
 
 `setup.py` compiles it with the machine's C compiler, or with the one in the package `ziglang`; wheels hold it. Where it is
-missing, every caller has its Python way, which gives the same (tests/topics/native compares them): `None` is a fine answer.
+missing, every caller has its Python way, which gives the same (tests/native compares them): `None` is a fine answer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,22 @@ FILE: Final = Path(__file__).with_name("libmillstream.so")
 SWITCH: Final = "MILLSTREAM_NATIVE"
 """Environment variable: `0` does without the library."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the calls between Python and C; a library of another version is left alone."""
+
+
+_COUNTS: Final = (
+    "ms_parse_records",
+    "ms_build_records",
+    "ms_read_json",
+    "ms_json_bytes_max",
+    "ms_write_json",
+    "ms_key_codes",
+    "ms_key_lengths",
+)
+"""Functions that return a number of rows or bytes."""
+
+_WRITES: Final = ("ms_gather", "ms_murmur2", "ms_key_rehash", "ms_key_texts")
 
 
 class BinaryColumn(ctypes.Structure):
@@ -48,9 +62,9 @@ def library() -> ctypes.CDLL | None:
         return None
     if found.ms_version() != VERSION:
         return None
-    for name in ("ms_parse_records", "ms_build_records", "ms_read_json", "ms_json_bytes_max", "ms_write_json"):
+    for name in _COUNTS:
         getattr(found, name).restype = ctypes.c_int64
-    for name in ("ms_gather", "ms_murmur2"):
+    for name in _WRITES:
         getattr(found, name).restype = None
     return found
 
