@@ -7,7 +7,8 @@ with Client("help", bootstrap="127.0.0.1:9092") as client:
 
 from __future__ import annotations
 
-from .rag.client import AnswerError, AsyncClient
+from .rag.client import AsyncClient
+from .rag.errors import AnswerError
 from .rag.sync_client import Client
 
 __all__ = ["AnswerError", "AsyncClient", "Client"]

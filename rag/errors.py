@@ -13,6 +13,8 @@ RagError
 |   |   |-- RateLimitedError       our own limit: too many wait already; raise it, or ask less
 |   |   `-- CircuitOpenError       the endpoint has failed too often and is let alone for a while; nobody was asked
 |   `-- ModelRefusedError      the endpoint refuses this request (key, model, size): asking again will not help
+|-- AnswerError          the pipeline answered with an error; the text is what it said
+|-- BusyError            too much is under way already: ask again later
 |-- NotFreshError        the index did not reach the position asked for in time: ask again later
 |-- IndexUnavailableError  the store of a remote index cannot be reached, or takes too long: ask again later
 `-- IndexDamagedError    a saved index cannot be used: throw it away and build it anew
@@ -71,6 +73,14 @@ class CircuitOpenError(ModelUnavailableError):
 
 class ModelRefusedError(ModelError):
     """The model's endpoint refuses the request as it is."""
+
+
+class AnswerError(RagError):
+    """The pipeline answered with an error; the text is what it said."""
+
+
+class BusyError(RagError):
+    """As much as is allowed is waited for already."""
 
 
 class NotFreshError(RagError):

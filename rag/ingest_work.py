@@ -109,8 +109,8 @@ async def prepare(
     if held is not None and (held.content, held.shape) == (content_hash, shape):
         after = replace(held, version=document.version, stale=False)
         count = len(held.chunks)
-        status = Status("indexed", count, 0, count, version=document.version, took_ms=_since(started, parts))
-        return Prepared(known, after, status)
+        status = Status("indexed", count, 0, count, took_ms=_since(started, parts))
+        return Prepared(known, after, status.of(document))
     pieces = await parts.pool.parse(
         ParseJob(content, document.content_type, parser, parts.splitter, parts.settings.limits)
     )
@@ -131,9 +131,8 @@ async def prepare(
             len(chunks),
             len(new),
             len(chunks) - len(new),
-            version=document.version,
             took_ms=_since(started, parts),
-        ),
+        ).of(document),
         [*values, *_removals(name, changes.removed)],
         new,
     )
@@ -145,12 +144,12 @@ def _dated(document: Document) -> Document:
     return document if said is None else replace(document, metadata={"modified_at": said, **document.metadata})
 
 
-def version_of(key: bytes | None, value: bytes | None) -> str | int | None:
-    """The version a record names, as far as it can be read."""
+def failed(key: bytes | None, value: bytes | None, status: Status) -> Status:
+    """With what the record says of the document, as far as it can be read."""
     try:
-        return None if value is None else read_document(key, value).version
+        return status if value is None else status.of(_dated(read_document(key, value)))
     except MessageError:
-        return None
+        return status
 
 
 def _since(started: float, parts: IngestParts) -> int:

@@ -1,8 +1,8 @@
 """The records of the document pipeline's topics: JSON that any Kafka client can read and write.
 
     documents         {"uri", "content" (base64) or "text" or "ref", "content_type", "metadata", "modified_at", "version"}; null: deleted
-    documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms"};
-                      null: deleted
+    documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms",
+                      "content_type", "metadata", "modified_at"}; null: deleted
     queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"};
                       null: a standing question (mode) of this key ends
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
@@ -20,7 +20,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -78,6 +78,20 @@ class Status:
     error: str | None = None
     version: str | int | None = None
     took_ms: int = 0
+    content_type: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """With `content_type` and `modified_at` as the document had them: who lists documents reads this topic and no document."""
+    modified_at: str | int | None = None
+
+    def of(self, document: Document) -> Status:
+        """With what the document says of itself."""
+        return replace(
+            self,
+            version=document.version,
+            content_type=document.content_type,
+            metadata=document.metadata,
+            modified_at=document.modified_at,
+        )
 
 
 def document_id(key: bytes | None) -> str:
@@ -157,6 +171,9 @@ def write_status(status: Status) -> bytes:
             "error": status.error,
             "version": status.version,
             "took_ms": status.took_ms,
+            "content_type": status.content_type,
+            "metadata": dict(status.metadata),
+            "modified_at": status.modified_at,
         }
     )
 

@@ -1,4 +1,4 @@
-"""Answers and statuses as whoever asked reads them: the inverse of what `messages.py` writes.
+"""Answers, statuses and lists of documents as whoever asked reads them: the inverse of what `messages.py` writes.
 
 Lenient where a newer worker may say more, strict where a wrong value would be believed.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
+from .catalogue_values import DocumentStatistics, Listed
 from .document import Answer, Asked, Chunk, Hit, Tokens
 from .errors import MessageError
 from .fields import Fields, json_object
-from .messages import Status
+from .messages import Status, write_status
 
 
 def read_answer(value: bytes | None) -> Answer:
@@ -41,7 +44,10 @@ def read_status(value: bytes | None) -> Status | None:
     """A record of `documents-status`; None: the document is deleted. Raises MessageError for what is none."""
     if value is None:
         return None
-    body = json_object(value, "documents-status")
+    return _status(json_object(value, "documents-status"))
+
+
+def _status(body: Mapping[str, Any]) -> Status:
     fields = Fields(body, "documents-status")
     state = fields.required_text("state")
     if state not in {"indexed", "failed"}:
@@ -55,6 +61,33 @@ def read_status(value: bytes | None) -> Status | None:
         error=fields.text("error"),
         version=fields.text_or_whole("version"),
         took_ms=_whole(body.get("took_ms")),
+        content_type=fields.text("content_type") or "",
+        metadata=fields.object("metadata"),
+        modified_at=fields.text_or_whole("modified_at"),
+    )
+
+
+def write_listed(listed: Listed) -> dict[str, Any]:
+    """As HTTP has it: {"uri", "status", "at_ms"}."""
+    return {"uri": listed.uri, "status": orjson.loads(write_status(listed.status)), "at_ms": listed.at_ms}
+
+
+def read_listed(body: Any) -> Listed:
+    told = body if isinstance(body, dict) else {}
+    fields = Fields(told, "documents")
+    return Listed(fields.required_text("uri"), _status(fields.object("status")), _whole(told.get("at_ms")))
+
+
+def read_statistics(body: Mapping[str, Any]) -> DocumentStatistics:
+    def optional(name: str) -> int | None:
+        return found if type(found := body.get(name)) is int else None
+
+    return DocumentStatistics(
+        _whole(body.get("documents")),
+        _whole(body.get("failed")),
+        _whole(body.get("chunks")),
+        optional("last_indexed_at_ms"),
+        optional("last_modified_at"),
     )
 
 

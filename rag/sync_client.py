@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .client import AsyncClient
 from .document import Answer, Hit
 from .messages import Status
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Client:
     """See `AsyncClient` for what is given and what is raised. To be used in `with`, from any thread."""
 
-    def __init__(self, app: str, **options: Any) -> None:
+    def __init__(self, app: str | None = None, **options: Any) -> None:
         self._async = AsyncClient(app, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="millstream-client", daemon=True)
@@ -32,6 +33,7 @@ class Client:
         ref: str | None = None,
         content_type: str = "",
         metadata: Mapping[str, Any] | None = None,
+        modified_at: str | int | None = None,
         version: str | int | None = None,
     ) -> Status:
         return self._run(
@@ -42,6 +44,7 @@ class Client:
                 ref=ref,
                 content_type=content_type,
                 metadata=metadata,
+                modified_at=modified_at,
                 version=version,
             )
         )
@@ -49,11 +52,35 @@ class Client:
     def delete(self, uri: str) -> None:
         self._run(self._async.delete(uri))
 
+    def document(self, uri: str) -> Listed | None:
+        return self._run(self._async.document(uri))
+
+    def documents(self, filter: str | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:  # noqa: A002
+        return self._run(self._async.documents(filter, after=after, limit=limit))
+
+    def statistics(self) -> DocumentStatistics:
+        return self._run(self._async.statistics())
+
     def ask(self, question: str, **options: Any) -> Answer:
         return self._run(self._async.ask(question, **options))
 
     def retrieve(self, question: str, **options: Any) -> list[Hit]:
         return self._run(self._async.retrieve(question, **options))
+
+    def follow(self, question: str, **options: Any) -> Iterator[Answer]:
+        """Close it (or leave the loop that has it) to stop listening."""
+        answers = self._async.follow(question, **options)
+        try:
+            while True:
+                try:
+                    yield self._run(anext(answers))  # type: ignore[arg-type]
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._run(answers.aclose())  # type: ignore[attr-defined]
+
+    def end(self, id: str) -> None:  # noqa: A002
+        self._run(self._async.end(id))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -25,7 +25,7 @@ from ...workers.operator import AsyncOperator, Call, Context, Emit
 from ..call_cache import CallCache
 from ..diff import Held
 from ..errors import RagError
-from ..ingest_work import IngestParts, Prepared, prepare, version_of
+from ..ingest_work import IngestParts, Prepared, failed, prepare
 from ..locked_state import LockedState
 from ..messages import Status, write_status
 from ..raw import RAW, check_raw, key_and_value, raw_batch
@@ -142,7 +142,7 @@ class IngestRun(AsyncOperator):
         if not key:
             return []
         chunks = len(held.chunks) if held else 0
-        status = Status("failed", chunks, 0, chunks, held is not None, reason, version_of(*key_and_value(row)))
+        status = failed(*key_and_value(row), Status("failed", chunks, 0, chunks, held is not None, reason))
         return [Emit(raw_batch(row, [(key, write_status(status))]), STATUS)]
 
     def _held(self, key: bytes) -> Held | None:

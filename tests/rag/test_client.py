@@ -17,6 +17,7 @@ from millstream.rag.messages import Status, write_answer, write_status
 from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import TOPICS, bind_answers, document_pipeline
 from millstream.rag.read_back import read_answer, read_status
+from millstream.rag.topics_transport import TopicsTransport
 from millstream.state.stores.memory import MemoryDatabase
 from millstream.topics.broker import Broker
 from millstream.topics.kafka.broker import KafkaBroker
@@ -96,7 +97,9 @@ async def test_a_pipeline_that_does_not_answer_is_a_timeout() -> None:
             await client.ask("Anybody?")
         with pytest.raises(TimeoutError):
             await client.put("x.md", text="x")
-        assert (client._answers, client._statuses) == ({}, {"x.md": []})
+        transport = client._transport
+        assert isinstance(transport, TopicsTransport)
+        assert transport.pending == 0
 
 
 async def test_a_pipeline_that_is_not_there_is_named() -> None:
@@ -128,7 +131,7 @@ def test_answers_and_statuses_are_read_as_they_were_written() -> None:
     )
     assert read_answer(write_answer(answer)) == answer
     assert read_answer(write_answer(Answer("q", "Who?", error="no"))) == Answer("q", "Who?", error="no")
-    status = Status("failed", 3, 1, 2, True, "broken", "v2", 40)
+    status = Status("failed", 3, 1, 2, True, "broken", "v2", 40, "text/csv", {"a": 1}, 7)
     assert read_status(write_status(status)) == status
     assert read_status(None) is None
 

@@ -135,7 +135,9 @@ def test_an_answer_has_the_published_shape() -> None:
 
 
 def test_a_status_has_the_published_shape() -> None:
-    assert json.loads(write_status(Status("failed", 3, 0, 0, True, "broken PDF", "v2", 5))) == {
+    assert json.loads(
+        write_status(Status("failed", 3, 0, 0, True, "broken PDF", "v2", 5, "text/csv", {"a": 1}, 7))
+    ) == {
         "state": "failed",
         "chunks": 3,
         "embedded": 0,
@@ -144,6 +146,9 @@ def test_a_status_has_the_published_shape() -> None:
         "error": "broken PDF",
         "version": "v2",
         "took_ms": 5,
+        "content_type": "text/csv",
+        "metadata": {"a": 1},
+        "modified_at": 7,
     }
 
 

@@ -1,0 +1,242 @@
+"""Reaches a document pipeline over its topics: writes records, reads what its workers write back, and hands it to who waits.
+
+Replies are read from when it was opened. What is waited for is bounded (`pending_max`), and so is the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import orjson
+
+from ..topics.arrow_buffers import large_binary
+from ..topics.batch import Fetch, Partition, Records
+from ..topics.broker import Broker, Producer, Reader
+from ..topics.errors import BrokerUnavailableError
+from ..topics.partitioner import murmur2
+from .catalogue import Catalogue
+from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
+from .errors import BusyError, MessageError
+from .filter import Filter
+from .pipeline import DocumentTopics
+
+POLL_MS: Final = 200
+POLL_RECORDS_MAX: Final = 1_000
+REVISIONS_MAX: Final = 16
+"""Answers of a standing question kept for a reader that is slow; an older one is of no use beside a newer one."""
+
+
+class TopicsTransport:
+    """`own`: the broker is started and stopped with this. `pending_max`: questions and documents waited for at once."""
+
+    def __init__(
+        self,
+        topics: DocumentTopics,
+        broker: Broker,
+        *,
+        own: bool = False,
+        timeout_s: float = 60.0,
+        pending_max: int = 10_000,
+    ) -> None:
+        self.topics = topics
+        self.broker = broker
+        self.timeout_s = timeout_s
+        self._own = own
+        self._pending_max = pending_max
+        self._counts: dict[str, int] = {}
+        self._producer: Producer | None = None
+        self._reader: Reader | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._catalogue: Catalogue | None = None
+        self._answers: dict[str, asyncio.Future[bytes]] = {}
+        self._standing: dict[str, asyncio.Queue[bytes | None]] = {}
+        self._statuses: dict[str, list[asyncio.Future[bytes | None]]] = {}
+
+    @property
+    def pending(self) -> int:
+        """Questions and documents that are waited for."""
+        return len(self._answers) + len(self._standing) + sum(map(len, self._statuses.values()))
+
+    # Documents
+
+    async def put(self, uri: str, value: bytes) -> bytes | None:
+        return await self._written(uri, value)
+
+    async def delete(self, uri: str) -> None:
+        await self._written(uri, None)
+
+    async def _written(self, uri: str, value: bytes | None) -> bytes | None:
+        self._check_room()
+        waiting: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._statuses.setdefault(uri, []).append(waiting)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await self.send(self.topics.documents, uri, value)
+                return await waiting
+        finally:
+            left = [one for one in self._statuses.get(uri, ()) if one is not waiting]
+            if left:
+                self._statuses[uri] = left
+            else:
+                self._statuses.pop(uri, None)
+
+    async def document(self, uri: str) -> Listed | None:
+        return (await self.catalogue()).get(uri)
+
+    async def documents(self, filter_text: str | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:
+        test = None if filter_text is None else Filter(filter_text).matches
+        return await (await self.catalogue()).page(test, after=after, limit=limit)
+
+    async def statistics(self) -> DocumentStatistics:
+        return (await self.catalogue()).statistics()
+
+    async def catalogue(self) -> Catalogue:
+        """Read from when it is first asked for. Raises NotFreshError."""
+        self._open_reader()
+        if self._catalogue is None:
+            self._catalogue = Catalogue(self.broker, self.topics.documents_status)
+            self._tasks.append(asyncio.create_task(self._catalogue.run()))
+        await self._catalogue.wait_ready(self.timeout_s)
+        return self._catalogue
+
+    # Questions
+
+    async def ask(self, query_id: str, value: bytes, *, fresh: bool = False) -> bytes:
+        self._check_room()
+        if query_id in self._answers or query_id in self._standing:
+            raise MessageError(f"queries: {query_id!r} is being asked already; take another id, or none - at $.id")
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._answers[query_id] = waiting
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                if fresh:
+                    value = with_position(value, await self.index_ends())
+                await self.send(self.topics.queries, query_id, value)
+                return await waiting
+        finally:
+            del self._answers[query_id]
+
+    async def stand(self, query_id: str, value: bytes) -> AsyncIterator[bytes]:
+        self._check_room()
+        if query_id in self._answers or query_id in self._standing:
+            raise MessageError(f"queries: {query_id!r} is listened to already; take another id, or none - at $.id")
+        queue = self._standing[query_id] = asyncio.Queue(REVISIONS_MAX)
+        try:
+            await self.send(self.topics.queries, query_id, value)
+            while (record := await queue.get()) is not None:
+                yield record
+        finally:
+            del self._standing[query_id]
+
+    async def end(self, query_id: str) -> None:
+        await self.send(self.topics.queries, query_id, None)
+
+    async def index_ends(self) -> dict[int, int]:
+        """Offset of the last record of each partition of the index's topic."""
+        ends = await self._open_reader().end_offsets(await self._partitions(self.topics.index_updates))
+        return {partition.index: end - 1 for partition, end in ends.items() if end > 0}
+
+    def _check_room(self) -> None:
+        if self.pending >= self._pending_max:
+            raise BusyError(f"{self._pending_max} questions and documents are waited for already; ask again later")
+
+    # Beginning and end
+
+    async def open(self) -> None:
+        """Raises TopicsError where the broker is not to be had, MessageError where a topic is not there."""
+        if self._own:
+            await self.broker.start()
+        self._producer, self._reader = self.broker.producer(), self.broker.reader()
+        await self._producer.start()
+        await self._reader.start()
+        replies = [
+            partition
+            for topic in (self.topics.answers, self.topics.retrievals, self.topics.documents_status)
+            for partition in await self._partitions(topic)
+        ]
+        self._reader.assign(await self._reader.end_offsets(replies))
+        self._tasks.append(asyncio.create_task(self._read()))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks, self._catalogue = [], None
+        if self._producer is not None:
+            await self._producer.stop()
+        if self._reader is not None:
+            await self._reader.stop()
+        self._producer = self._reader = None
+        if self._own:
+            await self.broker.stop()
+
+    async def send(self, topic: str, key: str, value: bytes | None) -> None:
+        """To the partition where the key belongs, as any of Kafka's clients does."""
+        if self._producer is None:
+            raise RuntimeError("the client is not open; use it in 'async with'")
+        partitions = await self._partitions(topic)
+        encoded = key.encode()
+        target = partitions[(murmur2(encoded) & 0x7FFFFFFF) % len(partitions)]
+        await (await self._producer.send(target, Records(large_binary([encoded]), large_binary([value]))))
+
+    async def _partitions(self, topic: str) -> list[Partition]:
+        if topic not in self._counts:
+            found = await self.broker.describe_topics([topic])
+            if topic not in found:
+                raise MessageError(f"there is no topic {topic!r}; has the pipeline run, and is its name right?")
+            self._counts[topic] = found[topic].partitions
+        return [Partition(topic, index) for index in range(self._counts[topic])]
+
+    def _open_reader(self) -> Reader:
+        if self._reader is None:
+            raise RuntimeError("the client is not open; use it in 'async with'")
+        return self._reader
+
+    # Replies
+
+    async def _read(self) -> None:
+        """While the broker is out of reach who waits goes on waiting."""
+        reader = self._open_reader()
+        while True:
+            try:
+                fetches = await reader.poll(timeout_ms=POLL_MS, records_max=POLL_RECORDS_MAX)
+            except BrokerUnavailableError:
+                await asyncio.sleep(POLL_MS / 1000)
+                continue
+            for fetch in fetches:
+                self._take(fetch)
+
+    def _take(self, fetch: Fetch) -> None:
+        is_status = fetch.partition.topic == self.topics.documents_status
+        for key, value in zip(fetch.keys, fetch.values, strict=True):
+            name = (key or b"").decode("utf-8", "replace")
+            if is_status:
+                self._reported(name, value)
+            elif name in self._standing:
+                _newest(self._standing[name], value)
+            elif name in self._answers and not self._answers[name].done():
+                self._answers[name].set_result(value or b"")
+
+    def _reported(self, uri: str, value: bytes | None) -> None:
+        """The oldest who waits for this document is told: statuses come in the order in which versions were put."""
+        if self._statuses.get(uri):
+            waiting = self._statuses[uri].pop(0)
+            if not waiting.done():
+                waiting.set_result(value)
+
+
+def _newest(queue: asyncio.Queue[bytes | None], value: bytes | None) -> None:
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(value)
+
+
+def with_position(value: bytes, ends: dict[int, int]) -> bytes:
+    """The question, to be answered once the index has passed these offsets (those it names itself go before them)."""
+    body = orjson.loads(value)
+    if not body.get("fresh_after"):
+        body["fresh_after"] = {str(partition): offset for partition, offset in ends.items()}
+    return orjson.dumps(body)
