@@ -33,6 +33,16 @@ def load_app(target: str) -> App:
     return load(target)[0]
 
 
+def gateway_options(target: str) -> dict[str, object]:
+    """What a pipeline file says of its gateway, as settings of a run; of anything else nothing."""
+    file = Path(split_target(target)[0])
+    if file.suffix not in YAML_SUFFIXES or not file.is_file():
+        return {}
+    from .pipeline_yaml.gateway import gateway_of_file
+
+    return gateway_of_file(file)
+
+
 def app_or_name(text: str) -> tuple[App | None, AppSettings]:
     """The app of a target with its settings; of a mere name, settings by default. Raises TargetError, PlanError."""
     app = load_app(text) if is_target(text) else None

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -75,11 +75,22 @@ async def run_app(
             stack.push_async_callback(server.stop)
             _log.info("listening on http://%s: /metrics, /health, /ready", server.address)
         _log.info("%s: worker starts, %s, on %s", app.name, chosen.guarantee.replace("_", " "), settings.brokers)
+        if settings.gateway_port is not None:
+            await stack.enter_async_context(gateway_beside(app, settings, worker.stop))
         memory = chosen.state_dir / app.name / "sources"
         await stack.enter_async_context(feeding(feeds, lambda: kafka_of(settings), memory, worker.stop))
         with stopped_by_signals(worker):
             await worker.run(until_end=settings.until_end)
         _log.info("%s: worker stopped", app.name)
+
+
+def gateway_beside(app: App, settings: RunSettings, failed: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+    """Raises SettingsError, InputError."""
+    from .gateway.run import answer_of, beside
+    from .gateway.settings import GatewaySettings
+
+    chosen = GatewaySettings.of(settings)
+    return beside(chosen, answer_of(app), lambda: kafka_of(settings), failed, index=settings.gateway_index)
 
 
 def bind_index(app: App, broker: Broker, folder: Path) -> None:

@@ -27,8 +27,14 @@ PREFIX: Final = "MILLSTREAM_"
 KAFKA_PREFIX: Final = "MILLSTREAM_KAFKA_"
 FILE_VARIABLE: Final = "MILLSTREAM_SETTINGS"
 
-NOT_OURS: Final = ("MILLSTREAM_CACHE", "MILLSTREAM_DEBUG", "MILLSTREAM_SETTINGS", "MILLSTREAM_TEST_")
-"""Variables with the prefix that others read: the local broker (cache), the command line, this module, the tests."""
+NOT_OURS: Final = (
+    "MILLSTREAM_CACHE",
+    "MILLSTREAM_DEBUG",
+    "MILLSTREAM_SETTINGS",
+    "MILLSTREAM_TEST_",
+    "MILLSTREAM_TOKEN",
+)
+"""Variables with the prefix that others read: the local broker (cache), the command line, this module, the tests, clients."""
 
 _KAFKA_FIELDS: Final = (
     "security_protocol",
@@ -101,6 +107,27 @@ class RunSettings:
     )
     http_host: str = setting("127.0.0.1", text, "Where /metrics, /health and /ready listen.")
     http_port: int | None = setting(None, whole(0, 65535), "Their port; 0: a free one. Without it nothing listens.")
+    gateway_host: str = setting(
+        "127.0.0.1", text, "Where the gateway listens; elsewhere than on this machine it needs tokens."
+    )
+    gateway_port: int | None = setting(
+        None, whole(0, 65535), "Its port; 0: a free one. `run` has a gateway if it is given; `gateway` takes 8080."
+    )
+    gateway_tokens: str | None = setting(
+        None, text, "Who may ask it: bearer tokens, with commas. Never shown, never logged.", secret=True
+    )
+    gateway_index: bool = setting(
+        True, flag, "Whether it looks chunks up in an index of its own (in `run`, the worker's), or has workers do it."
+    )
+    gateway_timeout_ms: int = setting(60_000, milliseconds, "For a request to it, from its head to its answer.")
+    gateway_body_bytes_max: int = setting(32 << 20, whole(1), "Of a request to it.")
+    gateway_concurrency_max: int = setting(256, whole(1), "Requests to it at a time; one more is answered 503.")
+    gateway_streams_max: int = setting(256, whole(1), "Standing questions listened to at a time.")
+    gateway_requests_per_minute_max: int = setting(6_000, whole(1), "Of one token; one more is answered 429.")
+    gateway_burst_requests_max: int = setting(600, whole(1), "Of one token, at once.")
+    gateway_cors_origins: str | None = setting(
+        None, text, "Origins whose pages may ask it from a browser, with commas. Default: none."
+    )
     log_format: str = setting("console", one_of("console", "json"), "Lines for people, or one JSON object a line.")
     log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "The least level that is written.")
 
@@ -152,6 +179,7 @@ class RunSettings:
     def secrets(self) -> list[str]:
         """Texts that must not be in any log."""
         own = [getattr(self, one.name) for one in fields(self) if one.metadata["secret"]]
+        own += (self.gateway_tokens or "").split(",")
         passed = [value for name, value in self.kafka if "password" in name]
         return [secret for secret in (*own, *passed) if secret]
 

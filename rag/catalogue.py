@@ -17,7 +17,7 @@ from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker, Reader
 from ..topics.errors import BrokerUnavailableError
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
-from .errors import BusyError, MessageError, NotFreshError
+from .errors import BusyError, MessageError, NotFreshError, UndecidedError
 from .read_back import read_status
 
 _LOG: Final = logging.getLogger(__name__)
@@ -33,6 +33,13 @@ _SCAN_MAX: Final = 20_000
 
 Test = Callable[[Mapping[str, Any]], bool]
 """Whether a document with these names (its metadata, and `uri`) is wanted."""
+
+
+def _passes(test: Test, listed: Listed) -> bool:
+    try:
+        return test(listed.names)
+    except UndecidedError:  # a function of a name that this document does not have
+        return False
 
 
 class Catalogue:
@@ -70,7 +77,7 @@ class Catalogue:
             at = bisect_right(order, after)
             for uri in order[at : at + _SCAN_MAX]:
                 after, listed = uri, self._listed[uri]
-                if test is None or test(listed.names):
+                if test is None or _passes(test, listed):
                     found.append(listed)
                 if len(found) == limit:
                     return DocumentsPage(tuple(found), after if after != order[-1] else None)

@@ -12,7 +12,7 @@ can (`messages.py`); it knows nothing of the workers. `sync_client.py` is the sa
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +21,11 @@ from ..topics.broker import Broker
 from ..topics.kafka.broker import KafkaBroker
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .document import Answer, Document, Hit
+from .document_topics import DocumentTopics
 from .errors import AnswerError, MessageError
+from .filters import FilterText
 from .http_transport import HttpTransport
 from .messages import Query, Status, Strategy, write_document, write_query
-from .pipeline import DocumentTopics
 from .read_back import read_answer, read_status
 from .topics_transport import TopicsTransport
 from .transport import Transport
@@ -98,7 +99,7 @@ class AsyncClient:
 
     async def documents(
         self,
-        filter: str | None = None,  # noqa: A002 - the word of the queries topic
+        filter: FilterText | None = None,  # noqa: A002 - the word of the queries topic
         *,
         after: str = "",
         limit: int = 100,
@@ -139,7 +140,7 @@ class AsyncClient:
         """The chunks that fit, best first; options as of `ask`."""
         return list((await self.ask(question, **{**options, "strategy": "retrieve"})).sources)
 
-    async def follow(self, question: str, *, id: str | None = None, **options: Any) -> AsyncIterator[Answer]:  # noqa: A002
+    async def follow(self, question: str, *, id: str | None = None, **options: Any) -> AsyncGenerator[Answer, None]:  # noqa: A002
         """Each answer of a standing question, as the documents change; options as of `ask`, without `fresh`.
 
         With an `id` of yours the question stands on when you stop listening, until `end(id)`; without one it ends with it.
@@ -147,7 +148,7 @@ class AsyncClient:
         """
         query = Query(id or _new_id(), question, standing=True, **options)
         try:
-            async with aclosing(self._transport.stand(query.id, write_query(query))) as records:  # type: ignore[type-var]
+            async with aclosing(self._transport.stand(query.id, write_query(query))) as records:
                 async for record in records:
                     answer = read_answer(record)
                     if answer.error:

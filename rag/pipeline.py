@@ -28,6 +28,7 @@ from ..workers.graph import Work
 from .adaptive import AdaptiveSettings
 from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
+from .document_topics import TOPICS, DocumentTopics
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
@@ -37,25 +38,14 @@ from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ViewSet
 from .shared import Shared
 from .view import IndexView
 
-TOPICS = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "dead_letters")
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentTopics:
-    """Names of the topics; `DocumentTopics.of("shop")` gives the usual ones."""
-
-    documents: str
-    index_updates: str
-    documents_status: str
-    queries: str
-    answers: str
-    retrievals: str
-    dead_letters: str
-
-    @classmethod
-    def of(cls, app: str, **names: str) -> Self:
-        """`<app>.documents`, `<app>.index-updates`, ..., but for those named."""
-        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in TOPICS} | names))
+__all__ = [
+    "TOPICS",
+    "DocumentPipeline",
+    "DocumentSettings",
+    "DocumentTopics",
+    "bind_answers",
+    "document_pipeline",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +116,8 @@ class DocumentPipeline:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_again: AskedAgain | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock)
-        self.answer = Answer(self.settings.answer, Shared(self._answer_parts, AnswerParts.close), self.bind)
+        shared = Shared(self._answer_parts, AnswerParts.close)
+        self.answer = Answer(self.settings.answer, shared, self.bind, self.settings.topics)
 
     def bind(self, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None) -> None:
         """Where the index is read from, and the database of its own it is kept in (one a process; `folder` beside it).

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .client import AsyncClient
 from .document import Answer, Hit
+from .filters import FilterText
 from .messages import Status
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class Client:
     def document(self, uri: str) -> Listed | None:
         return self._run(self._async.document(uri))
 
-    def documents(self, filter: str | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:  # noqa: A002
+    def documents(self, filter: FilterText | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:  # noqa: A002
         return self._run(self._async.documents(filter, after=after, limit=limit))
 
     def statistics(self) -> DocumentStatistics:
@@ -67,17 +68,17 @@ class Client:
     def retrieve(self, question: str, **options: Any) -> list[Hit]:
         return self._run(self._async.retrieve(question, **options))
 
-    def follow(self, question: str, **options: Any) -> Iterator[Answer]:
+    def follow(self, question: str, **options: Any) -> Generator[Answer, None, None]:
         """Close it (or leave the loop that has it) to stop listening."""
         answers = self._async.follow(question, **options)
         try:
             while True:
                 try:
-                    yield self._run(anext(answers))  # type: ignore[arg-type]
+                    yield self._run(anext(answers))
                 except StopAsyncIteration:
                     return
         finally:
-            self._run(answers.aclose())  # type: ignore[attr-defined]
+            self._run(answers.aclose())
 
     def end(self, id: str) -> None:  # noqa: A002
         self._run(self._async.end(id))

@@ -6,7 +6,7 @@ Replies are read from when it was opened. What is waited for is bounded (`pendin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import orjson
@@ -18,9 +18,9 @@ from ..topics.errors import BrokerUnavailableError
 from ..topics.partitioner import murmur2
 from .catalogue import Catalogue
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
+from .document_topics import DocumentTopics
 from .errors import BusyError, MessageError
-from .filter import Filter
-from .pipeline import DocumentTopics
+from .filters import FilterText, filter_of
 
 POLL_MS: Final = 200
 POLL_RECORDS_MAX: Final = 1_000
@@ -85,8 +85,10 @@ class TopicsTransport:
     async def document(self, uri: str) -> Listed | None:
         return (await self.catalogue()).get(uri)
 
-    async def documents(self, filter_text: str | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:
-        test = None if filter_text is None else Filter(filter_text).matches
+    async def documents(
+        self, filter_text: FilterText | None = None, *, after: str = "", limit: int = 100
+    ) -> DocumentsPage:
+        test = None if filter_text is None else filter_of(filter_text).matches
         return await (await self.catalogue()).page(test, after=after, limit=limit)
 
     async def statistics(self) -> DocumentStatistics:
@@ -112,13 +114,13 @@ class TopicsTransport:
         try:
             async with asyncio.timeout(self.timeout_s):
                 if fresh:
-                    value = with_position(value, await self.index_ends())
+                    value = await self.placed(value)
                 await self.send(self.topics.queries, query_id, value)
                 return await waiting
         finally:
             del self._answers[query_id]
 
-    async def stand(self, query_id: str, value: bytes) -> AsyncIterator[bytes]:
+    async def stand(self, query_id: str, value: bytes) -> AsyncGenerator[bytes, None]:
         self._check_room()
         if query_id in self._answers or query_id in self._standing:
             raise MessageError(f"queries: {query_id!r} is listened to already; take another id, or none - at $.id")
@@ -132,6 +134,10 @@ class TopicsTransport:
 
     async def end(self, query_id: str) -> None:
         await self.send(self.topics.queries, query_id, None)
+
+    async def placed(self, value: bytes) -> bytes:
+        """The question, to be answered once the index has everything that is in its topic now."""
+        return with_position(value, await self.index_ends())
 
     async def index_ends(self) -> dict[int, int]:
         """Offset of the last record of each partition of the index's topic."""

@@ -5,10 +5,11 @@ Both carry the records of `messages.py`: the body of a request is the value of a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
+from .filters import FilterText
 
 
 class Transport(Protocol):
@@ -28,8 +29,8 @@ class Transport(Protocol):
         """A record of `queries`; that of `answers` or `retrievals`. `fresh`: only from an index that has all that is there now."""
         ...
 
-    def stand(self, query_id: str, value: bytes) -> AsyncIterator[bytes]:
-        """A standing question; each record of its answer, until it ends or the iterator is closed (it stands on)."""
+    def stand(self, query_id: str, value: bytes) -> AsyncGenerator[bytes, None]:
+        """A standing question; each record of its answer, until it ends or the generator is closed (it stands on)."""
         ...
 
     async def end(self, query_id: str) -> None:
@@ -38,7 +39,9 @@ class Transport(Protocol):
 
     async def document(self, uri: str) -> Listed | None: ...
 
-    async def documents(self, filter_text: str | None = None, *, after: str = "", limit: int = 100) -> DocumentsPage:
+    async def documents(
+        self, filter_text: FilterText | None = None, *, after: str = "", limit: int = 100
+    ) -> DocumentsPage:
         """In the order of their ids. Raises FilterError."""
         ...
 

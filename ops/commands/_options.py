@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,8 +33,10 @@ Set = Annotated[
 ]
 
 
-def settings_of(file: Path | None, pairs: list[str] | None, **flags: Any) -> RunSettings:
-    """Flags that were not given (None) leave the environment and the file as they are."""
+def settings_of(
+    file: Path | None, pairs: list[str] | None, code: Mapping[str, object] | None = None, **flags: Any
+) -> RunSettings:
+    """Flags that were not given (None) leave the environment and the file as they are. `code`: what the pipeline itself says."""
     from ..errors import SettingsError
     from ..settings import RunSettings
 
@@ -43,4 +46,4 @@ def settings_of(file: Path | None, pairs: list[str] | None, **flags: Any) -> Run
         if not equals:
             raise SettingsError(f"--set {pair}: write NAME=VALUE, as in --set poll_records_max=10000")
         given[name.strip()] = value
-    return RunSettings.of(file=file, flags=given)
+    return RunSettings.of(code=code, file=file, flags=given)

@@ -27,6 +27,10 @@ def run(
         int | None, typer.Option(help="Serve /metrics, /health and /ready here; 0: a free port.", show_default=False)
     ] = None,
     http_host: Annotated[str | None, typer.Option(help="Default 127.0.0.1.", show_default=False)] = None,
+    gateway_port: Annotated[
+        int | None,
+        typer.Option(help="Serve its documents and questions over HTTP here; 0: a free port.", show_default=False),
+    ] = None,
     instance_id: Annotated[
         str | None,
         typer.Option(help="Name in the group, kept over restarts. Default: host and state folder.", show_default=False),
@@ -45,18 +49,20 @@ def run(
     """
     import asyncio
 
-    from ..load import load
+    from ..load import gateway_options, load
     from ..logs import configure_logs
     from ..run import run_app
 
     settings = settings_of(
         file,
         pairs,
+        gateway_options(target),
         brokers=brokers,
         state_dir=state_dir,
         until_end=until_end or None,
         http_port=http_port,
         http_host=http_host,
+        gateway_port=gateway_port,
         instance_id=instance_id,
         standby_replicas=standby_replicas,
         log_format=log_format,

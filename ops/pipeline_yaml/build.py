@@ -8,12 +8,13 @@ from typing import Any, Final
 from ...workers.app import App
 from ..feed import FolderFeed
 from ..setting import did_you_mean
+from .gateway import gateway_of
 from .readers import duration, duration_or_none, flag, mapping, one_of, placed, text, whole
 from .streams import Streams
 from .topics import topics_of
 from .tree import Entry, Mapping, Reader, read_tree, tree_of
 
-KEYS: Final = ("app", "guarantee", "commit_interval", "settings", "topics", "streams", "documents")
+KEYS: Final = ("app", "guarantee", "commit_interval", "settings", "topics", "streams", "documents", "gateway")
 
 SETTINGS: Final[dict[str, tuple[str, Reader]]] = {
     "start_from": ("start_from", one_of("earliest", "latest")),
@@ -46,7 +47,9 @@ def built(tree: Mapping) -> tuple[App, list[FolderFeed]]:
     app = _app(tree)
     declared = tree.get("topics")
     topics = topics_of(declared) if declared else {}
-    streams, documents = tree.get("streams"), tree.get("documents")
+    streams, documents, gateway = tree.get("streams"), tree.get("documents"), tree.get("gateway")
+    if gateway is not None:
+        gateway_of(gateway)
     if streams is None and documents is None:
         tree.place.fail("a pipeline needs 'streams' or 'documents'")
     if streams is not None:

@@ -25,6 +25,7 @@ from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinit
 from ..answer_work import Answered, AnswerParts, answered
 from ..call_cache import CallCache
 from ..document import Answer as AnswerValue
+from ..document_topics import DocumentTopics
 from ..locked_state import LockedState
 from ..messages import Query, query_id, write_answer, write_query
 from ..raw import RAW, check_raw, key_and_value, raw_batch
@@ -48,6 +49,8 @@ class Answer:
     parts: Shared[AnswerParts] = field(compare=False, repr=False)
     bind: Callable[[Broker, Callable[[], Database], Path | None], None] = field(compare=False, repr=False)
     """Where the index is read from and kept: see `rag/pipeline.py`."""
+    topics: DocumentTopics | None = field(default=None, compare=False, repr=False)
+    """Of its pipeline, for who stands before it (`ops/gateway`)."""
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         check_raw(self.kind, inputs)
@@ -84,10 +87,12 @@ class AnswerRun(AsyncOperator):
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
         self._shared = shared
+        self._is_open = False
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
         self._parts = self._shared.take()
+        self._is_open = True
         self._parts.start()
         kept = [(key, Standing.from_bytes(value)) for key, value in self._standing.scan_prefix()]
         self._standing_count = len(kept)
@@ -95,6 +100,8 @@ class AnswerRun(AsyncOperator):
             self._parts.standing.put((context.partition, key), standing)
 
     def close(self) -> None:
+        if not self._is_open:  # the worker was stopped while it was being restored
+            return
         self._parts.standing.forget(self.context.partition)
         self._shared.give_back()
 

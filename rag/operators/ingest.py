@@ -77,6 +77,7 @@ class IngestRun(AsyncOperator):
         self.states = (self._documents, embeddings)
         self._cache = CallCache(embeddings, settings.cache_entries_max)
         self._shared = shared
+        self._is_open = False
         self._under_way: Counter[bytes] = Counter()
         self._expected: dict[bytes, Held | None] = {}
         """What the index will hold of documents with versions that are prepared and not handed back yet."""
@@ -84,9 +85,11 @@ class IngestRun(AsyncOperator):
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
         self._parts = self._shared.take()
+        self._is_open = True
 
     def close(self) -> None:
-        self._shared.give_back()
+        if self._is_open:  # else the worker was stopped while it was being restored
+            self._shared.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]

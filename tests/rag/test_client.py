@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,34 +13,13 @@ from millstream.client import AnswerError, AsyncClient, Client
 from millstream.rag.document import Answer, Asked, Chunk, Hit, Tokens
 from millstream.rag.errors import MessageError
 from millstream.rag.messages import Status, write_answer, write_status
-from millstream.rag.parse_job import Part
-from millstream.rag.pipeline import TOPICS, bind_answers, document_pipeline
+from millstream.rag.pipeline import TOPICS, document_pipeline
 from millstream.rag.read_back import read_answer, read_status
 from millstream.rag.topics_transport import TopicsTransport
-from millstream.state.stores.memory import MemoryDatabase
-from millstream.topics.broker import Broker
 from millstream.topics.kafka.broker import KafkaBroker
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App
-from millstream.workers.worker import Worker
-from tests.rag.topics import PARTITIONS
-
-
-@asynccontextmanager
-async def running(broker: Broker, name: str) -> AsyncIterator[Worker]:
-    """A worker of a document pipeline, with its topics."""
-    app = App(name, commit_interval="20ms")
-    pipeline = document_pipeline(app, embedder=Part("hashing", {"dimensions": 64}), splitter="markdown")
-    bind_answers(app, broker, MemoryDatabase)
-    await broker.start()
-    await broker.create_topics([replace(pipeline.topic(topic).spec(), partitions=PARTITIONS) for topic in TOPICS])
-    worker = Worker(app, broker)
-    task = asyncio.create_task(worker.run())
-    yield worker
-    worker.stop(leave=True)
-    await task
-    await pipeline.ingest.parts.closed()
-    await pipeline.answer.parts.closed()
+from tests.rag.served import running
 
 
 async def test_what_was_put_is_found_what_was_edited_is_seen_what_was_deleted_is_gone() -> None:

@@ -1,0 +1,26 @@
+"""Names of a document pipeline's topics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+TOPICS = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "dead_letters")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentTopics:
+    """Names of the topics; `DocumentTopics.of("shop")` gives the usual ones."""
+
+    documents: str
+    index_updates: str
+    documents_status: str
+    queries: str
+    answers: str
+    retrievals: str
+    dead_letters: str
+
+    @classmethod
+    def of(cls, app: str, **names: str) -> Self:
+        """`<app>.documents`, `<app>.index-updates`, ..., but for those named."""
+        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in TOPICS} | names))

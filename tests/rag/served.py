@@ -1,0 +1,63 @@
+"""A document pipeline that runs in a worker, and a gateway before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from millstream.ops.gateway.door import Door
+from millstream.ops.gateway.server import GatewayServer
+from millstream.ops.gateway.settings import GatewaySettings
+from millstream.rag.operators.answer import Answer
+from millstream.rag.parse_job import Part
+from millstream.rag.pipeline import TOPICS, DocumentTopics, bind_answers, document_pipeline
+from millstream.rag.topics_transport import TopicsTransport
+from millstream.state.stores.memory import MemoryDatabase
+from millstream.topics.broker import Broker
+from millstream.workers.app import App
+from millstream.workers.worker import Worker
+from tests.polling import until
+from tests.rag.topics import PARTITIONS
+
+
+@asynccontextmanager
+async def running(broker: Broker, name: str) -> AsyncIterator[Worker]:
+    """A worker of a document pipeline, with its topics."""
+    app = App(name, commit_interval="20ms")
+    pipeline = document_pipeline(app, embedder=Part("hashing", {"dimensions": 64}), splitter="markdown")
+    bind_answers(app, broker, MemoryDatabase)
+    await broker.start()
+    await broker.create_topics([replace(pipeline.topic(topic).spec(), partitions=PARTITIONS) for topic in TOPICS])
+    worker = Worker(app, broker)
+    task = asyncio.create_task(worker.run())
+    await until(lambda: asyncio.sleep(0, worker.ready))
+    yield worker
+    worker.stop(leave=True)
+    await task
+    await pipeline.ingest.parts.closed()
+    await pipeline.answer.parts.closed()
+
+
+@asynccontextmanager
+async def gateway(
+    broker: Broker, name: str, settings: GatewaySettings | None = None, answer: Answer | None = None
+) -> AsyncIterator[str]:
+    """Its address. `answer`: the step of an app, bound, where the gateway has an index of its own."""
+    chosen = settings or GatewaySettings(port=0)
+    transport = TopicsTransport(DocumentTopics.of(name), broker, timeout_s=chosen.timeout_ms / 1000)
+    server = GatewayServer(Door(transport, chosen, answer))
+    await server.start()
+    try:
+        yield f"http://{server.address}"
+    finally:
+        await server.stop()
+
+
+def bound_answer(broker: Broker, name: str) -> Answer:
+    """The answering half of the pipeline of `running`, in an app of its own."""
+    app = App(name)
+    document_pipeline(app, ingest=False, embedder=Part("hashing", {"dimensions": 64}))
+    (answer,) = bind_answers(app, broker, MemoryDatabase)
+    return answer
