@@ -28,7 +28,7 @@ from ..workers.graph import Work
 from .adaptive import AdaptiveSettings
 from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
-from .document_topics import TOPICS, DocumentTopics
+from .document_topics import DocumentTopics
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
@@ -37,15 +37,6 @@ from .parse_job import Part
 from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ViewSettings
 from .shared import Shared
 from .view import IndexView
-
-__all__ = [
-    "TOPICS",
-    "DocumentPipeline",
-    "DocumentSettings",
-    "DocumentTopics",
-    "bind_answers",
-    "document_pipeline",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +136,7 @@ class DocumentPipeline:
         self._asked_again = AskedAgain(broker, self.settings.topics.queries)
 
     def topic(self, name: str) -> Topic:
-        """One of `TOPICS`, declared as it should be."""
+        """One of `document_topics.TOPICS`, declared as it should be."""
         compacted = name in {"documents", "index_updates", "documents_status"}
         full = getattr(self.settings.topics, name)
         made = topic(

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Served
 
-from . import documents, questions
+from . import chat, documents, pathway, questions
 from .door import Door
 from .limits import Places, Rates, Tokens
 from .openapi import openapi
@@ -47,7 +47,7 @@ def routes() -> tuple[Route, ...]:
         ),
         Route("GET", "/openapi.json", description, "This description", "gateway", is_open=True),
     )
-    return (*questions.ROUTES, *documents.ROUTES, *own)
+    return (*questions.ROUTES, *documents.ROUTES, *pathway.ROUTES, *chat.ROUTES, *own)
 
 
 class Web:

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...rag.answer_options import changed, option_names
+from ...rag.document_topics import TOPICS
 from ...rag.errors import PartError
 from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
-from ...rag.pipeline import TOPICS, DocumentSettings, document_pipeline
+from ...rag.pipeline import DocumentSettings, document_pipeline
 from ...rag.settings import AnswerSettings
 from ...topics.topic import topic
 from ...workers.app import App

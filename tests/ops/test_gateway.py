@@ -18,7 +18,8 @@ from millstream.ops.gateway.settings import GatewaySettings
 from millstream.ops.gateway.web import routes
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.settings import RunSettings
-from millstream.rag.pipeline import TOPICS, document_pipeline
+from millstream.rag.document_topics import TOPICS
+from millstream.rag.pipeline import document_pipeline
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App
 from tests.polling import until
@@ -191,7 +192,8 @@ async def test_bad_requests_of_every_kind_get_an_answer_and_harm_nothing(http: A
         (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 300_000 + b"\r\n\r\n", 0),
         (b"POST /v1/answers HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
         (
-            b"POST /v1/answers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+            b"POST /v1/answers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+            b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz",
             415,
         ),
         (b"GET /v1/documents HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 421),

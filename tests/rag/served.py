@@ -10,9 +10,10 @@ from dataclasses import replace
 from millstream.ops.gateway.door import Door
 from millstream.ops.gateway.server import GatewayServer
 from millstream.ops.gateway.settings import GatewaySettings
+from millstream.rag.document_topics import TOPICS, DocumentTopics
 from millstream.rag.operators.answer import Answer
 from millstream.rag.parse_job import Part
-from millstream.rag.pipeline import TOPICS, DocumentTopics, bind_answers, document_pipeline
+from millstream.rag.pipeline import bind_answers, document_pipeline
 from millstream.rag.topics_transport import TopicsTransport
 from millstream.state.stores.memory import MemoryDatabase
 from millstream.topics.broker import Broker

@@ -11,9 +11,10 @@ import pytest
 
 from millstream.client import AnswerError, AsyncClient, Client
 from millstream.rag.document import Answer, Asked, Chunk, Hit, Tokens
+from millstream.rag.document_topics import TOPICS
 from millstream.rag.errors import MessageError
 from millstream.rag.messages import Status, write_answer, write_status
-from millstream.rag.pipeline import TOPICS, document_pipeline
+from millstream.rag.pipeline import document_pipeline
 from millstream.rag.read_back import read_answer, read_status
 from millstream.rag.topics_transport import TopicsTransport
 from millstream.topics.kafka.broker import KafkaBroker

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from millstream.rag.document import Document
+from millstream.rag.document_topics import TOPICS, DocumentTopics
 from millstream.rag.messages import Query, write_document, write_query
 from millstream.rag.parse_job import Part
-from millstream.rag.pipeline import TOPICS, DocumentTopics, bind_answers, document_pipeline
+from millstream.rag.pipeline import bind_answers, document_pipeline
 from millstream.state.stores.memory import MemoryDatabase
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App

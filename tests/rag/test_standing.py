@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from millstream.rag.document import Answer, Chunk, Document, Hit, chunk_ids
+from millstream.rag.document_topics import TOPICS, DocumentTopics
 from millstream.rag.embedders.hashing import Hashing
 from millstream.rag.messages import Query, read_query, write_document, write_query
 from millstream.rag.operators.answer import ANSWERS
 from millstream.rag.parse_job import Part
-from millstream.rag.pipeline import TOPICS, DocumentPipeline, DocumentSettings, DocumentTopics, document_pipeline
+from millstream.rag.pipeline import DocumentPipeline, DocumentSettings, document_pipeline
 from millstream.rag.retrieve import Retriever, Wanted
 from millstream.rag.settings import RetrievalSettings
 from millstream.rag.standing import Revised, Standing, StandingIndex, answer_print, revised, signature

@@ -1,0 +1,197 @@
+"""OpenAI's chat completions over the documents: `POST /v1/chat/completions`, `GET /v1/models`; so that chat programs can talk to them.
+
+The last message must be the user's: it is the question. What was said before goes along as far as it helps to find documents: a
+follow-up question ("and how much is it?") is looked up together with the question before it (`asked_of`). System messages, tools and
+sampling are the pipeline's business and are passed over. The answer carries its sources as [1] in the text, as a list below it, and in
+the field `sources`, which OpenAI's own clients keep as an extra field.
+
+`stream` gives server-sent events of OpenAI's shape. The answer comes from a topic, where it was committed whole, so its pieces follow
+each other without a pause.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ...rag.errors import MessageError
+from ...rag.fields import Fields
+from ...rag.messages import QUESTION_CHARS_MAX, Query
+from .door import Door
+from .questions import SSE_HEADERS
+from .replies import reply
+from .requests import id_of, json_of
+from .route import FLAG, OBJECT, TEXT, WHOLE, Route, fields, listed, named, optional
+
+MODEL: Final = "millstream"
+"""What the pipeline answers with as it is set. Any other name is passed on to the pipeline's endpoint."""
+MESSAGES_MAX: Final = 1_000
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+FOLLOW_UP_WORDS_MAX: Final = 6
+_WORD: Final = re.compile(r"\w+")
+_PIECE: Final = re.compile(r"\S+\s*|\s+")
+
+KNOWN: Final = frozenset(
+    "model messages stream stream_options user metadata temperature top_p n max_tokens max_completion_tokens stop seed "
+    "presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format tools tool_choice parallel_tool_calls "
+    "store service_tier reasoning_effort modalities filter tenant k fresh functions function_call prediction verbosity".split()
+)
+"""Fields of OpenAI's, and ours that mean what they do in /v1/answers: filter, tenant, k, fresh."""
+
+
+async def completions(door: Door, request: Request) -> Response:
+    given = await json_of(request, door.settings.body_bytes_max, KNOWN)
+    read = Fields(given, "chat")
+    asked = asked_of(messages_of(read))
+    model = read.text("model") or MODEL
+    request.state.query = query_id = f"chatcmpl-{id_of(None)}"
+    query = Query(
+        query_id,
+        asked,
+        read.whole("k", 0, 1, 100) or None,
+        read.text_or_texts("filter") or None,
+        model=None if model == MODEL else model,
+        tenant=read.text("tenant") or None,
+    )
+    if read.whole("n", 1, 1, 1) != 1:
+        raise read.wrong("n", "1")
+    stream, fresh = read.flag("stream", False), read.flag("fresh", False)
+    with_usage = Fields(read.object("stream_options"), "chat").flag("include_usage", False)
+    answer = orjson.loads(await door.ask(query, fresh=fresh))
+    told = _Told(query_id, int(time.time()), model, _text(door, answer), answer)
+    if not stream:
+        return reply(told.whole())
+    pieces = (b"data: " + piece + b"\n\n" for piece in told.pieces(with_usage=with_usage))
+    return StreamingResponse(pieces, media_type="text/event-stream", headers=SSE_HEADERS)
+
+
+class _Told:
+    """An answer as OpenAI has it."""
+
+    def __init__(self, query_id: str, created: int, model: str, text: str, answer: Mapping[str, Any]) -> None:
+        self._head = {"id": query_id, "created": created, "model": answer["model"] or model}
+        self._text = text
+        self._answer = answer
+        tokens = answer["tokens"]
+        self._usage = {
+            "prompt_tokens": tokens["prompt"],
+            "completion_tokens": tokens["completion"],
+            "total_tokens": tokens["prompt"] + tokens["completion"],
+        }
+
+    def whole(self) -> dict[str, Any]:
+        message = {"role": "assistant", "content": self._text, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": self._usage,
+            "sources": self._answer["sources"],
+            "no_answer": self._answer["no_answer"],
+        }
+
+    def pieces(self, *, with_usage: bool) -> Iterator[bytes]:
+        yield self._piece({"role": "assistant", "content": ""})
+        for piece in _PIECE.findall(self._text):
+            yield self._piece({"content": piece})
+        yield self._piece({}, finish="stop", sources=self._answer["sources"], no_answer=self._answer["no_answer"])
+        if with_usage:
+            yield orjson.dumps({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage})
+        yield b"[DONE]"
+
+    def _piece(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return orjson.dumps({**self._head, "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def _text(door: Door, answer: Mapping[str, Any]) -> str:
+    """With the sources that it names below it."""
+    if answer["no_answer"]:
+        return door.no_answer
+    text = str(answer["answer"])
+    cited = [(number, one) for number, one in enumerate(answer["sources"], 1) if f"[{number}]" in text]
+    lines = [f"[{number}] {_source(one)}" for number, one in cited]
+    return "\n".join([f"{text}\n", *lines]) if lines else text
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    place = next((f", {name} {source['metadata'][name]}" for name in _PLACES if name in source["metadata"]), "")
+    return f"{source['uri']}{place}"
+
+
+_PLACES: Final = ("page", "slide", "sheet", "heading")
+
+
+def messages_of(given: Fields) -> list[tuple[str, str]]:
+    """Role and text of each. Raises MessageError."""
+    said = given.array("messages")
+    if not said or len(said) > MESSAGES_MAX:
+        raise MessageError(f"chat: expected 1 to {MESSAGES_MAX} messages, got {len(said)} - at $.messages")
+    found = [_message(one, number) for number, one in enumerate(said)]
+    if found[-1][0] != "user" or not found[-1][1].strip():
+        last = len(found) - 1
+        raise MessageError(f"chat: the last message must be a question of the user's - at $.messages[{last}]")
+    return found
+
+
+def _message(said: Any, number: int) -> tuple[str, str]:
+    place = f"at $.messages[{number}]"
+    if not isinstance(said, dict) or said.get("role") not in ROLES:
+        raise MessageError(f"chat: expected an object with a role out of {', '.join(ROLES)} - {place}")
+    content = said.get("content")
+    if isinstance(content, list):  # parts; those that are no text (pictures) are passed over
+        texts = [one.get("text") for one in content if isinstance(one, dict)]
+        content = "\n".join(text for text in texts if isinstance(text, str))
+    if content is not None and not isinstance(content, str):
+        raise MessageError(f"chat: expected content that is text or a list of parts - {place}")
+    return str(said["role"]), content or ""
+
+
+def asked_of(said: Sequence[tuple[str, str]]) -> str:
+    """The question. A short one that follows another is put behind it, so that what it is about is looked up too."""
+    questions = [text.strip() for role, text in said if role == "user" and text.strip()]
+    asked = questions[-1]
+    if len(questions) > 1 and len(_WORD.findall(asked)) <= FOLLOW_UP_WORDS_MAX:
+        together = f"{questions[-2]}\n{asked}"
+        return together if len(together) <= QUESTION_CHARS_MAX else asked
+    return asked
+
+
+async def models(door: Door, request: Request) -> Response:
+    return reply({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "millstream"}]})
+
+
+_REQUEST: Final = fields(
+    ("messages",),
+    model=TEXT,
+    messages=listed(fields(("role",), role=TEXT, content={})),
+    stream=FLAG,
+    filter=optional({"anyOf": [TEXT, OBJECT]}),
+    tenant=optional(TEXT),
+    k=optional(WHOLE),
+    fresh=FLAG,
+)
+_REPLY: Final = fields(
+    id=TEXT,
+    object=TEXT,
+    created=WHOLE,
+    model=TEXT,
+    choices=listed(OBJECT),
+    usage=OBJECT,
+    sources=listed(named("Source")),
+    no_answer=FLAG,
+)
+
+ROUTES: Final = (
+    Route("POST", "/v1/chat/completions", completions, "OpenAI's chat completions", "openai", _REQUEST, _REPLY),
+    Route(
+        "GET", "/v1/models", models, "OpenAI's list of models", "openai", reply=fields(object=TEXT, data=listed(OBJECT))
+    ),
+)
