@@ -70,6 +70,10 @@ class AdaptiveSettings:
         """One round with so many: the strategy `fixed`."""
         return AdaptiveSettings(documents, self.factor, documents)
 
+    def without_scores(self) -> AdaptiveSettings:
+        """The rule where the scores are not those that it was set for."""
+        return replace(self, gap_min=0.0, posterior=False, abstain_below=None)
+
     def up_to(self, documents: int) -> AdaptiveSettings:
         return replace(self, first_documents=min(self.first_documents, documents), documents_max=documents)
 

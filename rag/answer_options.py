@@ -11,10 +11,11 @@ from .adaptive import AdaptiveSettings, Evidence
 from .document import Price
 from .messages import STRATEGIES
 from .parse_job import Part
-from .settings import AnswerSettings, RetrievalSettings
+from .settings import RERANKER_FAILURES, AnswerSettings, RetrievalSettings
 
 _ADAPTIVE: Final = frozenset(field.name for field in fields(AdaptiveSettings)) - {"evidence"}
 _PARTS: Final = frozenset({"llm", "ranking", "reranker"})
+_NUMBERS: Final = ("standing_max", "standing_retries_max", "standing_retry_ms", "standing_retry_ms_max")
 _RETRIEVAL: Final = frozenset({"k", "rerank_chunks", "pool_chunks", "coverage_weight"})
 
 
@@ -69,9 +70,23 @@ def _ranking(settings: AnswerSettings, value: Any) -> AnswerSettings:
     return replace(settings, retrieval=replace(settings.retrieval, ranking=_part(value)))
 
 
+def _reranker_failure(settings: AnswerSettings, value: Any) -> AnswerSettings:
+    if value not in RERANKER_FAILURES:
+        raise ValueError(f"expected one of {', '.join(RERANKER_FAILURES)}, got {value!r}")
+    return replace(settings, retrieval=replace(settings.retrieval, reranker_failure=value))
+
+
 def _evidence(settings: AnswerSettings, value: Any) -> AnswerSettings:
     """`evidence='{best: .5, gap: .6, intercept: -8}'`, as `--calibrate` prints it."""
     return replace(settings, adaptive=replace(settings.adaptive, evidence=Evidence(**_numbers(value))))
+
+
+def _whole(name: str) -> Callable[[AnswerSettings, Any], AnswerSettings]:
+    def change(settings: AnswerSettings, value: Any) -> AnswerSettings:
+        changed: AnswerSettings = _typed(settings, name, value)
+        return changed
+
+    return change
 
 
 def _price(settings: AnswerSettings, value: Any) -> AnswerSettings:
@@ -98,6 +113,8 @@ _CHANGES: Final[Mapping[str, Callable[[AnswerSettings, Any], AnswerSettings]]] =
     "ranking": _ranking,
     "reranker": _reranker,
     "llm": lambda settings, value: replace(settings, llm=_part(value)),
+    "reranker_failure": _reranker_failure,
+    **{name: _whole(name) for name in _NUMBERS},
     "no_answer": lambda settings, value: replace(settings, no_answer=str(value)),
     "evidence": _evidence,
     "price": _price,

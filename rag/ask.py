@@ -17,6 +17,7 @@ from .call_cache import CallCache
 from .completions import Completions
 from .document import Answer, Asked, Hit, Tokens
 from .embedder import Embedder
+from .errors import EmbeddingError, ModelError
 from .filters import filter_of
 from .index import Vector
 from .llm import LLM, Completion, Said
@@ -88,11 +89,18 @@ class Asking:
         return Found(await retriever.look_up(looked_for), vector, wanted)
 
     async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
-        ranked = await self.reranker.rerank(
-            Candidates(query.question, tuple(found.hits), retriever.sigma(query.tenant))
-        )
+        ranked = await self._reranked(Candidates(query.question, tuple(found.hits), retriever.sigma(query.tenant)))
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)
         return replace(ranked, hits=hits[: self._wanted(query)])
+
+    async def _reranked(self, candidates: Candidates) -> Ranked:
+        """In the order before it where the reranker fails."""
+        try:
+            return await self.reranker.rerank(candidates)
+        except (ModelError, EmbeddingError) as error:
+            if self.settings.retrieval.reranker_failure == "fail":
+                raise
+            return Ranked(list(candidates.hits), failure=str(error))
 
     def _wanted(self, query: Query) -> int:
         """At least two under `adaptive`: how far the second is behind says something of the first."""
@@ -114,6 +122,9 @@ class Asking:
         `said` hears the answer while it is made, but for the posterior rule, where an answer may yet be refused: then in the end.
         """
         hits, rule = ranked.hits, self._rule(query)
+        blank = replace(blank, reranker_failure=ranked.failure)
+        if ranked.failure is not None:
+            rule = rule.without_scores()  # what evidence was fitted to are the reranker's
         if self.strategy(query) == "retrieve":
             shown = replace(blank, sources=tuple(hits), no_answer=not hits, documents_used=len(hits))
             return Told(self._paid(shown, ranked.tokens))

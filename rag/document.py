@@ -139,6 +139,8 @@ class Answer:
     took_ms: int = 0
     revision: int = 0
     error: str | None = None
+    reranker_failure: str | None = None
+    """Why the chunks are in the order in which they were found."""
 
     @property
     def rounds(self) -> int:

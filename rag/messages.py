@@ -6,7 +6,8 @@
     queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"};
                       null: a standing question (mode) of this key ends
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
-    and retrievals    "strategy": {"rounds", "documents_used"}, "rounds": [{"documents", "tokens", "refused"}],
+    and retrievals    "strategy": {"rounds", "documents_used", "reranker_failure" (if it failed)},
+                      "rounds": [{"documents", "tokens", "refused"}],
                       "tokens": {"prompt", "completion"}, "cost", "model",
                       "index_position", "took_ms", "revision", "error"}
 
@@ -256,7 +257,7 @@ def write_answer(answer: Answer) -> bytes:
             "answer": answer.answer,
             "no_answer": answer.no_answer,
             "sources": [_source(hit) for hit in answer.sources],
-            "strategy": {"rounds": answer.rounds, "documents_used": answer.documents_used},
+            "strategy": _strategy_of(answer),
             "rounds": [
                 {"documents": one.documents, "tokens": _tokens(one.tokens), "refused": one.refused}
                 for one in answer.asked
@@ -270,6 +271,12 @@ def write_answer(answer: Answer) -> bytes:
             "error": answer.error,
         }
     )
+
+
+def _strategy_of(answer: Answer) -> dict[str, Any]:
+    """What went otherwise than set is named only where it did."""
+    went = {"rounds": answer.rounds, "documents_used": answer.documents_used}
+    return went | ({"reranker_failure": answer.reranker_failure} if answer.reranker_failure else {})
 
 
 def _tokens(tokens: Tokens) -> dict[str, int]:

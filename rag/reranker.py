@@ -33,6 +33,8 @@ class Ranked:
 
     hits: list[Hit]
     tokens: Tokens = Tokens()
+    failure: str | None = None
+    """Why the order is still that before reranking: never from a reranker, which raises; from whoever asked one that failed."""
 
 
 class Reranker(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from .adaptive import AdaptiveSettings
 from .document import Price
@@ -36,6 +37,10 @@ class IngestSettings:
     """Texts of several documents that are embedded in one call."""
 
 
+RerankerFailure = Literal["fall_back", "fail"]
+RERANKER_FAILURES: Final[tuple[RerankerFailure, ...]] = ("fall_back", "fail")
+
+
 @dataclass(frozen=True, slots=True)
 class RetrievalSettings:
     """Which chunks: the best by a ranking (`rag/ranking.py`), then a reranker."""
@@ -53,6 +58,9 @@ class RetrievalSettings:
     """None: `maxsim` where the embedder has token vectors (`local`), else `none`."""
     rerank_chunks: int = 20
     """The reranker sees the best so many, or as many as are wanted where that is more."""
+    reranker_failure: RerankerFailure = "fall_back"
+    """`fall_back`: a reranker that fails leaves the order before it, and the answer says so (`strategy.reranker_failure`). `fail`: the
+    question is answered with that error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,12 @@ class AnswerSettings:
     """What the model said, kept by what it was asked (prompt, chunks, configuration), per task."""
     standing_max: int = 10_000
     """Standing questions, per task. One more is answered with an error, and does not stand."""
+    standing_retries_max: int = 20
+    """How often a standing question that could not be answered anew (the model is away) is tried again, before it is left until its
+    documents change once more or the worker starts."""
+    standing_retry_ms: int = 2_000
+    """The first pause; each is twice the one before."""
+    standing_retry_ms_max: int = 600_000
     concurrency_max: int = 16
     pending_rows_max: int = 256
 

@@ -98,6 +98,11 @@ class _Watched:
     """By which its scores were made: a tenant has its own. None: that of all chunks."""
 
 
+def retry_pause_ms(failures: int, first_ms: int, longest_ms: int) -> int:
+    """After so many retries that failed: twice as long each time."""
+    return min(first_ms << min(failures, 32), longest_ms)
+
+
 class StandingIndex:
     """The questions of one process. Used in the event loop only."""
 

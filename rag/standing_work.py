@@ -20,10 +20,10 @@ from typing import Final
 
 from ..topics.errors import BrokerUnavailableError
 from .ask import Asking
-from .errors import NotFreshError, RagError
+from .errors import ModelUnavailableError, NotFreshError, RagError
 from .messages import Query, read_query, write_query
 from .retrieve import Retriever
-from .standing import Place, Standing, StandingIndex, signature
+from .standing import Place, Standing, StandingIndex, retry_pause_ms, signature
 from .view import IndexView
 
 _LOG = logging.getLogger(__name__)
@@ -52,15 +52,17 @@ class StandingQuestions:
         self._arrivals: deque[Callable[[], None]] = deque()
         self._known: dict[Place, _Known] = {}
         self._due: dict[Place, None] = {}
+        self._failures: dict[Place, int] = {}
+        self._retries: dict[Place, asyncio.TimerHandle] = {}
         self._index: StandingIndex | None = None
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # From tasks, in any thread
 
-    def put(self, place: Place, standing: Standing, *, look: bool = True) -> None:
-        """It stands. `look`: whether its hits are to be looked at now."""
-        self._arrive(lambda: self._put(place, standing, look=look))
+    def put(self, place: Place, standing: Standing, *, failed: bool = False) -> None:
+        """It stands, and its hits are looked at. `failed`: it could not be answered anew, and is looked at after a pause."""
+        self._arrive(lambda: self._put(place, standing, failed=failed))
 
     def drop(self, place: Place) -> None:
         self._arrive(lambda: self._forget([place]))
@@ -74,24 +76,56 @@ class StandingQuestions:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake.set)
 
-    def _put(self, place: Place, standing: Standing, *, look: bool) -> None:
+    def _put(self, place: Place, standing: Standing, *, failed: bool) -> None:
         self._known[place] = _Known(standing, read_query(place[1], standing.query))
-        if look:
+        if failed:
+            self._later(place)
+        else:
+            self._settled(place)
             self._due[place] = None
 
     def _forget(self, places: Sequence[Place]) -> None:
         for place in places:
             self._known.pop(place, None)
             self._due.pop(place, None)
+            self._settled(place)
         if self._index is not None:
             self._index.drop(places)
+
+    # Trying again
+
+    def _later(self, place: Place) -> None:
+        """One retry is under way at most; a change of its documents meanwhile does not count as one."""
+        settings, failures = self._asking.settings, self._failures.get(place, 0)
+        if place in self._retries or self._loop is None:
+            return
+        if failures >= settings.standing_retries_max:
+            _LOG.error(
+                "standing question %r: given up after %d retries (standing_retries_max), until its documents change",
+                *(place[1], failures),
+            )
+            return
+        self._failures[place] = failures + 1
+        pause_ms = retry_pause_ms(failures, settings.standing_retry_ms, settings.standing_retry_ms_max)
+        self._retries[place] = self._loop.call_later(pause_ms / 1000, self._again, place)
+
+    def _again(self, place: Place) -> None:
+        self._retries.pop(place, None)
+        self._due[place] = None
+        self._wake.set()
+
+    def _settled(self, place: Place) -> None:
+        self._failures.pop(place, None)
+        if (retry := self._retries.pop(place, None)) is not None:
+            retry.cancel()
 
     # In the loop
 
     async def run(self) -> None:
-        """Until cancelled. What goes wrong with one question is logged, and tried again at the next change."""
+        """Until cancelled. What goes wrong with one question is logged, and tried again after a pause."""
         self._loop = asyncio.get_running_loop()
         self._view.listeners.append(self._changed)
+        self._view.restarted.append(self._look_at_all)
         try:
             while True:
                 self._wake.clear()
@@ -103,6 +137,9 @@ class StandingQuestions:
                     await self._look(next(iter(self._due)))
         finally:
             self._view.listeners.remove(self._changed)
+            self._view.restarted.remove(self._look_at_all)
+            for place in list(self._retries):
+                self._settled(place)
 
     async def _is_ready(self) -> bool:
         try:
@@ -113,6 +150,11 @@ class StandingQuestions:
             return False
         return True
 
+    def _look_at_all(self) -> None:
+        """The index was thrown away and is read anew: what was found in it before may be gone."""
+        self._due.update(dict.fromkeys(self._known))
+        self._wake.set()
+
     def _changed(self, keys: Sequence[bytes]) -> None:
         """The view has applied these records."""
         if self._index is None or not len(self._index):
@@ -121,6 +163,8 @@ class StandingQuestions:
             {key.decode("utf-8", "replace") for key in keys}, self._view.state.held(keys), self._retriever().sigma()
         )
         self._due.update(dict.fromkeys(touched))
+        for place in touched:
+            self._failures.pop(place, None)
         if touched:
             self._wake.set()
 
@@ -134,10 +178,13 @@ class StandingQuestions:
             found = await self._hits(place, known)
         except RagError as error:
             _LOG.warning("standing question %r: %s", place[1], error)
+            self._later(place)
             return
         if self._known.get(place) is not known:  # answered meanwhile, or ended: what was found is of then
             self._due.update({place: None} if place in self._known else {})
-        elif found not in {known.standing.shown, known.asked}:
+        elif found == known.standing.shown:
+            self._settled(place)
+        elif found != known.asked:
             known.asked = found
             again = replace(known.query, again=True, fresh_after=self._passed())
             try:
@@ -161,7 +208,10 @@ class StandingQuestions:
             weights = {term: keywords.idf(term, within) for term in keywords.terms.unique(known.query.question)}
             sigma = retriever.sigma(tenant)
             self._index.watch(place, found.vector, found.hits, found.wanted, weights, sigma=sigma)
-        return signature((await self._asking.ranked(known.query, found, retriever)).hits)
+        ranked = await self._asking.ranked(known.query, found, retriever)
+        if ranked.failure is not None:  # another order is no other finding
+            raise ModelUnavailableError(ranked.failure)
+        return signature(ranked.hits)
 
     def _passed(self) -> dict[int, int]:
         """The last offset of each partition that is in."""

@@ -70,6 +70,8 @@ class IndexView:
         self._looks_begun = self._looks_done = 0
         self.listeners: list[Callable[[Sequence[bytes]], None]] = []
         """Called with the keys of the records that were applied, in the event loop, once the index has caught up at its start."""
+        self.restarted: list[Callable[[], None]] = []
+        """Called when the index was thrown away and is read anew: everything in it may be another. It is ready again later."""
 
     # Asked by questions
 
@@ -188,6 +190,8 @@ class IndexView:
             if state.saved_at_ms is not None and age_ms > self.settings.checkpoint_age_max_ms:
                 _LOG.warning("index view: the checkpoint is %d ms old: the topic is read from its beginning", age_ms)
                 state.clear()
+            if self._state is not None:
+                self._tell_restarted()
             self._state, self._targets = state, None
             self._checked_at_ms = self._clock_ms()
         self._looked_at_ms = self._clock_ms()
@@ -201,12 +205,22 @@ class IndexView:
         begins, ends = await reader.begin_offsets(partitions), await reader.end_offsets(partitions)
         behind = [one for one in partitions if state.positions[one.index] not in range(begins[one], ends[one] + 1)]
         if behind:
-            state.clear()
+            self._restart(state)
             state.positions.update({one.index: begins[one] for one in partitions})
         if self._targets is None:
             self._targets = {one.index: ends[one] for one in partitions}
         reader.assign({one: state.positions[one.index] for one in partitions})
         self._tell()
+
+    def _restart(self, state: ViewState) -> None:
+        """Ready again when what is there now is in."""
+        state.clear()
+        self._targets = None
+        self._tell_restarted()
+
+    def _tell_restarted(self) -> None:
+        for listener in self.restarted:
+            listener()
 
     async def _step(self, reader: Reader, state: ViewState) -> bool:
         """False: the topic was made anew, and the view has to begin again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...state.key_value import KeyValueState
 from ..ask import Asking
@@ -58,7 +58,8 @@ async def judged(
     cases: Sequence[Case], corpus: Corpus, settings: AnswerSettings, *, judge: bool = False
 ) -> AsyncIterator[Judged]:
     """In the order of the cases. Raises PartError; what goes wrong with one question is that answer's `error`."""
-    asking = Asking(settings, corpus.embedder)
+    retrieval = replace(settings.retrieval, reranker_failure="fail")  # figures are of what was set, or there are none
+    asking = Asking(replace(settings, retrieval=retrieval), corpus.embedder)
     retriever = Retriever(corpus.view, settings.retrieval)
     try:
         await asking.embedder.embed(["warm"], "query")  # loads the model before the first question's time is taken

@@ -162,7 +162,7 @@ class AnswerRun(AsyncOperator):
             self._standing_count += held is None
             self._standing.put(key, become.held.to_bytes())
         if kept is not None:
-            self._parts.standing.put((self.context.partition, key), kept, look=outcome.answer.error is None)
+            self._parts.standing.put((self.context.partition, key), kept, failed=outcome.answer.error is not None)
         if query.again:
             self.context.count("standing_revised" if become.answer else "standing_unchanged", 1)
         return become.answer
@@ -172,6 +172,7 @@ class AnswerRun(AsyncOperator):
         counts = {
             "questions_refused": int(answer.no_answer),
             "model_rounds": answer.rounds,
+            "reranker_failures": int(answer.reranker_failure is not None),
             "prompt_tokens": answer.tokens.prompt,
             "completion_tokens": answer.tokens.completion,
             **self._parts.endpoint_counts.take(),

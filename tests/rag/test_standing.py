@@ -226,10 +226,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def working(broker: MemoryBroker) -> AsyncIterator[Stage]:
+async def working(broker: MemoryBroker, settings: DocumentSettings | None = None) -> AsyncIterator[Stage]:
     """A worker of its own process, as far as anything is kept but in topics."""
     app = App("shop", guarantee="exactly_once", commit_interval="20ms")
-    pipeline = document_pipeline(app, embedder=Part("hashing", {"dimensions": 64}), splitter="markdown", k=1)
+    usual = DocumentSettings.of("shop", embedder=Part("hashing", {"dimensions": 64}), splitter="markdown", k=1)
+    pipeline = document_pipeline(app, settings or usual)
     pipeline.bind(broker, MemoryDatabase)
     known = await broker.list_topics()
     topics = [replace(pipeline.topic(name).spec(), partitions=PARTITIONS) for name in TOPICS]

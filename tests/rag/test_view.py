@@ -230,6 +230,26 @@ async def test_a_broker_that_goes_away_is_asked_again(broker: MemoryBroker) -> N
         await view.wait_passed({0: end}, LONG_MS)
 
 
+async def test_who_listens_is_told_when_the_index_is_thrown_away(
+    broker: MemoryBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and it is ready again only when all that is there now is in."""
+    await write(broker, 0, await records("one", "two"))
+    async with viewing(broker) as view:
+        await view.wait_ready(LONG_MS)
+        told: list[int] = []
+        view.restarted.append(lambda: told.append(len(view.state)))
+        view.state.positions[0] = 99  # as after an election that lost the end of the log
+        broker.faults.unreachable = True
+        while "trying again" not in caplog.text:
+            await asyncio.sleep(0.001)
+        broker.faults.unreachable = False
+        while not told:
+            await asyncio.sleep(0.001)
+        await view.wait_ready(LONG_MS)
+        assert (told, len(view.state), view.positions()[0]) == ([0], 2, 2)
+
+
 async def test_a_full_disk_ends_it_and_every_question_hears_why(broker: MemoryBroker) -> None:
     database = Kept()
     async with viewing(broker, database, replace(FAST, checkpoint_records=1)) as view:
