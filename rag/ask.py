@@ -68,7 +68,9 @@ class Asking:
             await self.embedder.close()
 
     def strategy(self, query: Query) -> Strategy:
-        return query.strategy or self.settings.strategy
+        """`adaptive` lives on refusals: without them it is `fixed`."""
+        wanted = query.strategy or self.settings.strategy
+        return "fixed" if wanted == "adaptive" and not getattr(self.llm, "can_refuse", True) else wanted
 
     async def found(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Ranked:
         """The hits that this query may be answered from, best first. Raises FilterError, EmbeddingError, ModelError.

@@ -60,7 +60,7 @@ class DocumentSettings:
         ranking: Part | str = "coverage",
         reranker: Part | str | None = None,
         llm: Part | str = "quote",
-        strategy: Strategy = "fixed",
+        strategy: Strategy = "adaptive",
         adaptive: AdaptiveSettings | None = None,
         k: int = 5,
         topics: dict[str, str] | None = None,

@@ -98,8 +98,8 @@ class AnswerSettings:
     """The same as that of the documents: vectors of another are not found."""
     llm: Part = Part("quote")
     retrieval: RetrievalSettings = RetrievalSettings()
-    strategy: Strategy = "fixed"
-    """Of a query that names none."""
+    strategy: Strategy = "adaptive"
+    """Of a query that names none. A model that cannot refuse (`rag/llm.py`) is asked with `k` chunks at once all the same."""
     adaptive: AdaptiveSettings = AdaptiveSettings()
     no_answer: str = NO_ANSWER
     """The sentence by which a model that is asked in words says that the documents do not say."""

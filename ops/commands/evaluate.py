@@ -36,7 +36,7 @@ def evaluate(
         typer.Option(
             "--with",
             metavar="'[NAME:] SETTING=VALUE ...'",
-            help="A configuration to measure; repeatable. As in --with k=3 --with 'few: strategy=adaptive reranker=none'.",
+            help="A configuration to measure; repeatable. As in --with 'strategy=fixed k=3' --with 'few: reranker=none'.",
             show_default=False,
         ),
     ] = None,

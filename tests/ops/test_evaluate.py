@@ -18,7 +18,8 @@ from millstream.rag.errors import PartError
 from millstream.rag.evaluation.summary import Summary, summary
 
 PIPELINE = "app: help\ndocuments: {embedder: hashing, llm: quote, retrieve: {k: 2}}\n"
-BOTH = "k=1", "strategy=adaptive"
+BOTH = "one: strategy=fixed k=1", "adaptive: strategy=adaptive"
+NAMES = ["one", "adaptive"]
 
 
 def run(*words: str) -> str:
@@ -43,13 +44,13 @@ def test_the_example_is_measured_in_two_configurations(tmp_path: Path, pipeline:
     picture, outcomes = tmp_path / "curve.svg", tmp_path / "all.jsonl"
     words = [word for one in BOTH for word in ("--with", one)]
     table = figures(run("--pipeline", pipeline, *words, "--svg", str(picture), "--outcomes", str(outcomes)))
-    assert table[""] == list(BOTH)
+    assert table[""] == NAMES
     assert table["questions"] == ["24", "24"]
     assert all(float(share) > 0.8 for name in ("R@1", "MRR", "right") for share in table[name])
     assert table["calls of the model"][0] == "1.00"
     assert float(table["prompt tokens"][0]) < float(table["prompt tokens"][1])
     lines = [json.loads(line) for line in outcomes.read_text().splitlines()]
-    assert [line["configuration"] for line in lines] == [BOTH[0]] * 24 + [BOTH[1]] * 24
+    assert [line["configuration"] for line in lines] == [NAMES[0]] * 24 + [NAMES[1]] * 24
     assert lines[0]["sources"] == ["history.md"]
     drawn = ElementTree.fromstring(picture.read_text())
     assert len(drawn.findall(".//{*}circle")) == 2

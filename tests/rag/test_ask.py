@@ -20,6 +20,7 @@ from millstream.rag.llm import Said
 from millstream.rag.llms.scripted import Scripted
 from millstream.rag.messages import Query
 from millstream.rag.parse_job import Part
+from millstream.rag.pipeline import DocumentSettings
 from millstream.rag.retrieve import Retriever
 from millstream.rag.settings import AnswerSettings, RetrievalSettings
 from millstream.rag.updates import vector_bytes, write_update
@@ -138,6 +139,19 @@ async def test_the_strategy_is_the_query_s_else_the_pipeline_s() -> None:
     world = World({"answers": {MADE: "Jena"}}, strategy="fixed", retrieval=RetrievalSettings(k=2))
     used = [(await world.ask(MADE, strategy=one)).documents_used for one in (None, "fixed", "adaptive", "retrieve")]
     assert used == [2, 2, 1, 2]
+
+
+async def test_a_model_that_cannot_refuse_is_asked_with_all_at_once() -> None:
+    """Else what it makes of the first document would be the answer, whatever stands there."""
+    world = World({"answers": {SOLD: "Ada"}}, retrieval=RetrievalSettings(k=3))
+    world.asking.llm.can_refuse = False  # type: ignore[attr-defined]
+    answer = await world.ask(SOLD)
+    assert [one.documents for one in answer.asked] == [3]
+    assert "Ada" in (answer.answer or "")
+
+
+def test_adaptive_is_the_strategy_where_none_is_named() -> None:
+    assert AnswerSettings().strategy == DocumentSettings.of("shop").answer.strategy == "adaptive"
 
 
 async def test_nothing_is_asked_where_nothing_is_found_or_all_is_hopeless() -> None:

@@ -101,7 +101,7 @@ async def test_a_failure_is_told_of_what_was_found_too() -> None:
 QUESTION = "Where is the lamp made?"
 
 
-def settings(fails: int, **options: int) -> DocumentSettings:
+def settings(fails: int, **options: Any) -> DocumentSettings:
     """A model that fails so often when the first document has come."""
     llm = Part("scripted", {"answers": {QUESTION: "The lamp is made in Jena."}, "fails": fails})
     made = DocumentSettings.of("shop", embedder=Part("hashing", {"dimensions": 64}), splitter="markdown", llm=llm, k=1)

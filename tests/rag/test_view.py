@@ -242,10 +242,10 @@ async def test_who_listens_is_told_when_the_index_is_thrown_away(
         view.state.positions[0] = 99  # as after an election that lost the end of the log
         broker.faults.unreachable = True
         while "trying again" not in caplog.text:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         broker.faults.unreachable = False
         while not told:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await view.wait_ready(LONG_MS)
         assert (told, len(view.state), view.positions()[0]) == ([0], 2, 2)
 
