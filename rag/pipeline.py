@@ -1,6 +1,7 @@
 """The document pipeline as one value: its topics, its steps, and how they are put into an app's graph.
 
     documents -> ingest -> index-updates, documents-status            queries -> answer -> answers, retrievals
+    index-updates -> reembed-<model> -> index-updates-<model>         where a model is to take another's place
 
     pipeline = document_pipeline(app)                    # adds both halves to the app
     pipeline.bind(broker, open_database)                 # before the worker runs: where the index reads, and where it is kept
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ..state.store import Database
 from ..topics.broker import Broker
@@ -33,6 +34,7 @@ from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
 from .operators.ingest import STATUS, UPDATES, Ingest
+from .operators.reembed import Reembed, ReembedSettings
 from .parse_job import Part
 from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ViewSettings
 from .shared import Shared
@@ -48,6 +50,24 @@ class DocumentSettings:
     answer: AnswerSettings = AnswerSettings()
     partitions: int | None = None
     """Of topics that are made; None: as the broker makes them."""
+    models: Mapping[str, Part] = field(default_factory=dict)
+    """Embedders beside that of `ingest`, by a name of yours: each has the chunks with its own vectors in `index-updates-<name>`."""
+    answer_model: str | None = None
+    """Answer from the chunks of this one of `models`, by its vectors; None: from index-updates."""
+
+    def __post_init__(self) -> None:
+        if self.answer_model is not None and self.answer_model not in self.models:
+            there = ", ".join(self.models) or "none"
+            raise PlanError(f"answer_model: no model {self.answer_model!r}; there are {there}")
+
+    @property
+    def answered_topic(self) -> str:
+        """What answering workers keep their index of."""
+        return self.topics.index_updates if self.answer_model is None else self.model_topic(self.answer_model)
+
+    def model_topic(self, model: str) -> str:
+        """Of one of `models`."""
+        return f"{self.topics.index_updates}-{model}"
 
     @classmethod
     def of(
@@ -65,14 +85,20 @@ class DocumentSettings:
         k: int = 5,
         topics: dict[str, str] | None = None,
         partitions: int | None = None,
+        models: Mapping[str, Part | str] | None = None,
+        answer_model: str | None = None,
     ) -> Self:
-        """The usual settings with these parts (a name, or `Part(name, options)`); the same embedder on both sides."""
+        """The usual settings with these parts (a name, or `Part(name, options)`); the same embedder on both sides.
+
+        Raises PlanError for an `answer_model` that is none of `models`.
+        """
         same = _part(embedder)
+        others = {name: _part(one) for name, one in (models or {}).items()}
         return cls(
             DocumentTopics.of(app, **(topics or {})),
             IngestSettings(embedder=same, splitter=_part(splitter)),
             AnswerSettings(
-                same,
+                same if answer_model is None else others.get(answer_model, same),
                 _part(llm),
                 RetrievalSettings(k=k, ranking=_part(ranking), reranker=None if reranker is None else _part(reranker)),
                 strategy=strategy,
@@ -80,6 +106,8 @@ class DocumentSettings:
                 view=ViewSettings(_part(index)),
             ),
             partitions,
+            others,
+            answer_model,
         )
 
 
@@ -123,7 +151,7 @@ class DocumentPipeline:
         def open_view(embedder: Embedder) -> IndexView:
             return IndexView(
                 broker,
-                self.settings.topics.index_updates,
+                self.settings.answered_topic,
                 embedder.fingerprint(),
                 embedder.dimensions,
                 open_database,
@@ -138,13 +166,17 @@ class DocumentPipeline:
     def topic(self, name: str) -> Topic:
         """One of `document_topics.TOPICS`, declared as it should be."""
         compacted = name in {"documents", "index_updates", "documents_status"}
-        full = getattr(self.settings.topics, name)
-        made = topic(
-            full, None, codec="raw", cleanup="compact" if compacted else "delete", partitions=self.settings.partitions
-        )
-        if name == "documents":
+        made = self._declared(getattr(self.settings.topics, name), "compact" if compacted else "delete")
+        if name in {"documents", "index_updates"}:
             return replace(made, dead_letters=self.settings.topics.dead_letters, on_bad_record="dead_letter")
         return made
+
+    def model_topic(self, model: str) -> Topic:
+        """The chunks of one of `models`."""
+        return self._declared(self.settings.model_topic(model), "compact")
+
+    def _declared(self, name: str, cleanup: Literal["compact", "delete"]) -> Topic:
+        return topic(name, None, codec="raw", cleanup=cleanup, partitions=self.settings.partitions)
 
     def _answer_parts(self) -> AnswerParts:
         if self._open_view is None:
@@ -174,6 +206,15 @@ def bind_answers(
     return steps
 
 
+def reembed(app: App, pipeline: DocumentPipeline) -> None:
+    """Adds a step for each of `models`, to this app or to one of its own, which may be started and stopped by itself."""
+    if pipeline.settings.models:
+        updates = app.records(pipeline.topic("index_updates"))
+        for name, embedder in pipeline.settings.models.items():
+            settings = ReembedSettings(embedder, pipeline.settings.ingest.vector_type)
+            updates.then(Reembed(settings), name=f"reembed-{name}").to(pipeline.model_topic(name))
+
+
 def document_pipeline(
     app: App, settings: DocumentSettings | None = None, *, ingest: bool = True, answer: bool = True, **options: Any
 ) -> DocumentPipeline:
@@ -183,6 +224,7 @@ def document_pipeline(
         documents = app.records(pipeline.topic("documents")).then(pipeline.ingest, name="ingest")
         documents.output(UPDATES).to(pipeline.topic("index_updates"))
         documents.output(STATUS).to(pipeline.topic("documents_status"))
+        reembed(app, pipeline)
     if answer:
         questions = app.records(pipeline.topic("queries")).then(pipeline.answer, name="answer")
         questions.output(ANSWERS).to(pipeline.topic("answers"))

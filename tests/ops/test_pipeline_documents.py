@@ -54,6 +54,26 @@ def test_yaml_and_python_give_the_same_graph() -> None:
     assert outline_of(pipeline_of(RIGHT)).as_json() == outline_of(app).as_json()
 
 
+def test_models_beside_each_other_are_named_as_in_python() -> None:
+    app = App("help")
+    document_pipeline(
+        app, embedder="hashing", models={"large": Part("hashing", {"dimensions": 512})}, answer_model="large"
+    )
+    given = """
+app: help
+documents:
+  embedder: hashing
+  models: {large: {hashing: {dimensions: 512}}}
+  answer_model: large
+"""
+    assert outline_of(pipeline_of(given)).as_json() == outline_of(app).as_json()
+
+
+def test_a_model_that_is_not_there_is_told_with_its_place() -> None:
+    with pytest.raises(PipelineFileError, match="answer_model: no model 'larg'; there are large"):
+        pipeline_of("app: help\ndocuments:\n  models: {large: hashing}\n  answer_model: larg\n")
+
+
 def test_nothing_needs_a_model_unless_it_is_named() -> None:
     steps = {
         box.name: dict(box.details) for box in outline_of(pipeline_of("app: help\ndocuments: {index: exact}\n")).boxes
