@@ -11,11 +11,12 @@ can (`messages.py`); it knows nothing of the workers. `sync_client.py` is the sa
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..topics.broker import Broker
 from ..topics.kafka.broker import KafkaBroker
@@ -29,6 +30,8 @@ from .messages import Query, Status, Strategy, write_document, write_query
 from .read_back import read_answer, read_status
 from .topics_transport import TopicsTransport
 from .transport import Transport
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -84,6 +87,18 @@ class AsyncClient:
         if sum(part is not None for part in (text, content, ref)) != 1:
             raise ValueError(f"document {uri!r}: give exactly one of text, content and ref")
         document = Document(uri, content, text, ref, content_type, metadata or {}, modified_at, version)
+        return await self._put(document)
+
+    async def put_many(self, documents: Iterable[Document], *, concurrency_max: int = 64) -> list[Status]:
+        """Puts them beside each other, so many at a time; their statuses in the same order. Raises as `put`."""
+        return await _beside([self._put(one) for one in documents], concurrency_max)
+
+    async def delete_many(self, uris: Iterable[str], *, concurrency_max: int = 64) -> None:
+        """Deletes them beside each other, so many at a time. Raises as `delete`."""
+        await _beside([self.delete(uri) for uri in uris], concurrency_max)
+
+    async def _put(self, document: Document) -> Status:
+        uri = document.uri
         status = read_status(await self._transport.put(uri, write_document(document)))
         if status is None:
             raise MessageError(f"document {uri!r} was put, and then deleted by somebody else")
@@ -176,6 +191,22 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._transport.close()
+
+
+async def _beside(work: Sequence[Coroutine[Any, Any, T]], count_max: int) -> list[T]:
+    """In their order. The first that fails ends the others."""
+    places = asyncio.Semaphore(count_max)
+
+    async def one(waiting: Coroutine[Any, Any, T]) -> T:
+        async with places:
+            return await waiting
+
+    tasks = [asyncio.ensure_future(one(waiting)) for waiting in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _new_id() -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .client import AsyncClient
-from .document import Answer, Hit
+from .document import Answer, Document, Hit
 from .filters import FilterText
 from .messages import Status
 
@@ -52,6 +52,12 @@ class Client:
 
     def delete(self, uri: str) -> None:
         self._run(self._async.delete(uri))
+
+    def put_many(self, documents: Iterable[Document], *, concurrency_max: int = 64) -> list[Status]:
+        return self._run(self._async.put_many(documents, concurrency_max=concurrency_max))
+
+    def delete_many(self, uris: Iterable[str], *, concurrency_max: int = 64) -> None:
+        self._run(self._async.delete_many(uris, concurrency_max=concurrency_max))
 
     def document(self, uri: str) -> Listed | None:
         return self._run(self._async.document(uri))
