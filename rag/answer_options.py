@@ -8,13 +8,14 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from .adaptive import AdaptiveSettings, Evidence
+from .conversation import ConversationSettings
 from .document import Price
 from .messages import STRATEGIES
 from .parse_job import Part
 from .settings import RERANKER_FAILURES, AnswerSettings, RetrievalSettings
 
 _ADAPTIVE: Final = frozenset(field.name for field in fields(AdaptiveSettings)) - {"evidence"}
-_PARTS: Final = frozenset({"llm", "ranking", "reranker"})
+_PARTS: Final = frozenset({"llm", "ranking", "reranker", "rewriter"})
 _NUMBERS: Final = ("standing_max", "standing_retries_max", "standing_retry_ms", "standing_retry_ms_max")
 _RETRIEVAL: Final = frozenset({"k", "rerank_chunks", "pool_chunks", "coverage_weight"})
 
@@ -70,6 +71,18 @@ def _ranking(settings: AnswerSettings, value: Any) -> AnswerSettings:
     return replace(settings, retrieval=replace(settings.retrieval, ranking=_part(value)))
 
 
+def _conversation(settings: AnswerSettings, value: Any) -> AnswerSettings:
+    """`conversation: {turns_max: 4, age_max_ms: 600000}`."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a mapping of numbers, got {value!r}")
+    conversation = settings.conversation
+    for name, number in value.items():
+        if name not in {field.name for field in fields(ConversationSettings)}:
+            raise ValueError(f"no setting {name!r} of a conversation")
+        conversation = _typed(conversation, name, number)
+    return replace(settings, conversation=conversation)
+
+
 def _reranker_failure(settings: AnswerSettings, value: Any) -> AnswerSettings:
     if value not in RERANKER_FAILURES:
         raise ValueError(f"expected one of {', '.join(RERANKER_FAILURES)}, got {value!r}")
@@ -114,6 +127,8 @@ _CHANGES: Final[Mapping[str, Callable[[AnswerSettings, Any], AnswerSettings]]] =
     "reranker": _reranker,
     "llm": lambda settings, value: replace(settings, llm=_part(value)),
     "reranker_failure": _reranker_failure,
+    "rewriter": lambda settings, value: replace(settings, rewriter=None if value is None else _part(value)),
+    "conversation": _conversation,
     **{name: _whole(name) for name in _NUMBERS},
     "no_answer": lambda settings, value: replace(settings, no_answer=str(value)),
     "evidence": _evidence,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from .ask import Asking, Entries, Told
 from .call_cache import CallCache
+from .conversation import Turns
 from .document import Answer
 from .embedder import Embedder
 from .endpoint_counts import CountsSince
@@ -34,6 +35,8 @@ class Answered:
     """None: it could not be read."""
     shown: str = ""
     """Signature of the hits, of a standing question."""
+    turn: tuple[str, str] | None = None
+    """Of a conversation: the question as it was understood, and its answer."""
 
 
 Heard = Callable[[str, str], None]
@@ -108,8 +111,10 @@ class AnswerParts:
         return self._retriever
 
 
-async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, cache: CallCache) -> Answered:
-    """Never raises for a question: what goes wrong is said in the answer's `error`."""
+async def answered(
+    key: bytes | None, value: bytes | None, parts: AnswerParts, cache: CallCache, turns: Turns = ()
+) -> Answered:
+    """`turns`: of the question's conversation, before it. Never raises for a question: what goes wrong is said in the answer's `error`."""
     started = parts.clock()
     parts.start()
     blank = Answer(query_id(key, value), "")
@@ -118,7 +123,7 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
         query = read_query(key, value)
         blank, only_chunks = replace(blank, question=query.question), parts.asking.strategy(query) == "retrieve"
         async with asyncio.timeout(parts.settings.answer_timeout_ms / 1000):
-            told = await _told(query, parts, cache)
+            told = await _told(query, parts, cache, turns)
         answer = told.answer
     except TimeoutError:
         answer = replace(blank, error=f"no answer within {parts.settings.answer_timeout_ms} ms (answer_timeout_ms)")
@@ -126,18 +131,35 @@ async def answered(key: bytes | None, value: bytes | None, parts: AnswerParts, c
         answer = replace(blank, error=str(error))
     took_ms = round((parts.clock() - started) * 1000)
     answer = replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms)
-    return Answered(answer, only_chunks, told.entries, query, told.shown)
+    return Answered(answer, only_chunks, told.entries, query, told.shown, _turn(query, answer))
 
 
-async def _told(query: Query, parts: AnswerParts, cache: CallCache) -> Told:
+def _turn(query: Query | None, answer: Answer) -> tuple[str, str] | None:
+    """A question that went wrong is none."""
+    if query is None or query.stream is None or answer.error is not None:
+        return None
+    return answer.understood_as or query.question, answer.answer or ""
+
+
+async def _told(query: Query, parts: AnswerParts, cache: CallCache, turns: Turns) -> Told:
     if query.filter is not None:
         filter_of(query.filter)  # a wrong one is an error at once, whatever the index is doing
     await parts.view.wait_ready(parts.settings.ready_timeout_ms)
     if query.fresh_after:
         await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
-    ranked = await parts.asking.found(query, parts.retriever())
-    blank = Answer(query.id, query.question, index_position=parts.view.positions())
-    told = await parts.asking.told(query, ranked, blank, cache, _said(query, parts.heard))
+    understood = await parts.asking.understanding.understood(query, turns, cache)
+    asked = understood.query
+    ranked = await parts.asking.found(asked, parts.retriever())
+    blank = Answer(
+        query.id,
+        query.question,
+        index_position=parts.view.positions(),
+        understood_as=None if asked.question == query.question else asked.question,
+        understanding_failure=understood.failure,
+    )
+    ranked = replace(ranked, tokens=ranked.tokens + understood.tokens)
+    told = await parts.asking.told(asked, ranked, blank, cache, _said(query, parts.heard))
+    told = replace(told, entries=(*understood.entries, *told.entries))
     return replace(told, shown=signature(ranked.hits)) if query.standing else told
 
 

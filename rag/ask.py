@@ -27,6 +27,7 @@ from .prompt import Prompt
 from .reranker import Candidates, Ranked, Reranker, made_reranker
 from .retrieve import Retriever, Wanted
 from .settings import AnswerSettings
+from .understand import Understanding
 
 Entries = tuple[tuple[bytes, bytes], ...]
 
@@ -60,6 +61,9 @@ class Asking:
         self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
         self._closes_embedder = embedder is None
         self.completions = Completions(self.llm, self.reranker.fingerprint())
+        rewriter = settings.rewriter
+        made = None if rewriter is None else part_named("rewriter", rewriter.name, rewriter.options)
+        self.understanding = Understanding(self.completions, made, settings.retrieval.language)
 
     async def close(self) -> None:
         await self.reranker.close()
@@ -80,18 +84,23 @@ class Asking:
         return await self.ranked(query, await self.looked_up(query, retriever, without), retriever)
 
     async def looked_up(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Found:
-        """Before reranking."""
+        """Before reranking. Of several texts that are looked up (`Query.searched`) a chunk counts by the best of its scores."""
         wanted_filter = None if query.filter is None else filter_of(query.filter)
+        texts = query.searched or (query.question,)
         if retriever.ranking.uses_vectors:
-            vector = (await self.embedder.embed([query.question], "query"))[0]
+            vectors = await self.embedder.embed(list(texts), "query")
         else:
-            vector = np.zeros(self.embedder.dimensions, np.float32)
+            vectors = np.zeros((len(texts), self.embedder.dimensions), np.float32)
         wanted = max(self._wanted(query), self.settings.retrieval.rerank_chunks)
-        looked_for = Wanted(query.question, vector, wanted, wanted_filter, query.tenant, without)
-        return Found(await retriever.look_up(looked_for), vector, wanted)
+        found: list[list[Hit]] = []
+        for text, vector in zip(texts, vectors, strict=True):
+            looked_for = Wanted(text, vector, wanted, wanted_filter, query.tenant, without)
+            found.append(await retriever.look_up(looked_for))
+        return Found(fused(found, wanted), vectors[0], wanted)
 
     async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
-        ranked = await self._reranked(Candidates(query.question, tuple(found.hits), retriever.sigma(query.tenant)))
+        asked = query.searched[0] if query.searched else query.question
+        ranked = await self._reranked(Candidates(asked, tuple(found.hits), retriever.sigma(query.tenant)))
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)
         return replace(ranked, hits=hits[: self._wanted(query)])
 
@@ -164,6 +173,15 @@ class Asking:
         tokens = sum((one.tokens for one in answer.asked), reranking)
         price = self.settings.price
         return replace(answer, tokens=tokens, cost=None if price is None else price.of(tokens))
+
+
+def fused(found: Sequence[Sequence[Hit]], wanted: int) -> list[Hit]:
+    """Of several rankings in one unit: each chunk once, by its best score, best first; equals in the order given."""
+    best: dict[str, Hit] = {}
+    for hit in (hit for hits in found for hit in hits):
+        if hit.chunk.key not in best or hit.score > best[hit.chunk.key].score:
+            best[hit.chunk.key] = hit
+    return sorted(best.values(), key=lambda hit: -hit.score)[:wanted]
 
 
 def distinct(hits: Sequence[Hit]) -> list[Hit]:

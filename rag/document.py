@@ -141,6 +141,10 @@ class Answer:
     error: str | None = None
     reranker_failure: str | None = None
     """Why the chunks are in the order in which they were found."""
+    understood_as: str | None = None
+    """The question that was answered, where it is another than the one asked: out of a conversation."""
+    understanding_failure: str | None = None
+    """Why it was not put in other words."""
 
     @property
     def rounds(self) -> int:

@@ -3,10 +3,12 @@
     documents         {"uri", "content" (base64) or "text" or "ref", "content_type", "metadata", "modified_at", "version"}; null: deleted
     documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms",
                       "content_type", "metadata", "modified_at"}; null: deleted
-    queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant"};
+    queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant",
+                      "stream"};
                       null: a standing question (mode) of this key ends
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
-    and retrievals    "strategy": {"rounds", "documents_used", "reranker_failure" (if it failed)},
+    and retrievals    "strategy": {"rounds", "documents_used", "reranker_failure", "understood_as",
+                      "understanding_failure" (the last three where there is something to say)},
                       "rounds": [{"documents", "tokens", "refused"}],
                       "tokens": {"prompt", "completion"}, "cost", "model",
                       "index_position", "took_ms", "revision", "error"}
@@ -33,6 +35,7 @@ from .fields import Fields, json_object
 Strategy = Literal["fixed", "adaptive", "retrieve"]
 STRATEGIES: Final[tuple[Strategy, ...]] = ("fixed", "adaptive", "retrieve")
 K_MAX: Final = 100
+STREAM_CHARS_MAX: Final = 500
 QUESTION_CHARS_MAX: Final = 10_000
 DOCUMENT_ID_BYTES_MAX: Final = 4_096
 METADATA_BYTES_MAX: Final = 16_384
@@ -62,6 +65,11 @@ class Query:
     """The answer is kept up to date: a new one whenever it differs, with `revision` + 1, until a record with its key and no value."""
     again: bool = False
     """Written by a worker: a standing question whose documents have changed."""
+    stream: str | None = None
+    """The conversation it belongs to: what was asked and answered in it before is looked at. The record's key is then this, so that all of
+    a conversation is in one partition, and the query's own id is the field `id`."""
+    searched: tuple[str, ...] = ()
+    """What is looked up in its place; not on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +189,23 @@ def write_status(status: Status) -> bytes:
 
 def query_id(key: bytes | None, value: bytes | None) -> str:
     """The best id there is for an answer to this record, even where the record cannot be read."""
-    if key:
-        return key.decode("utf-8", "replace")
     try:
-        named = json_object(value or b"", "queries").get("id")
+        body = json_object(value or b"", "queries")
     except MessageError:
-        return ""
-    return named if isinstance(named, str) else ""
+        body = {}
+    named = body.get("id") if isinstance(body.get("id"), str) else ""
+    if key and not (named and body.get("stream")):
+        return key.decode("utf-8", "replace")
+    return str(named)
+
+
+def stream_of(value: bytes | None) -> str | None:
+    """The conversation that a record names, if it can be read so far."""
+    try:
+        named = json_object(value or b"", "queries").get("stream")
+    except MessageError:
+        return None
+    return named if isinstance(named, str) and 0 < len(named) <= STREAM_CHARS_MAX else None
 
 
 def read_query(key: bytes | None, value: bytes | None) -> Query:
@@ -201,6 +219,10 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
             f"queries: the question has {len(question)} characters, at most {QUESTION_CHARS_MAX} - at $.question"
         )
     standing = fields.one_of("mode", "once", ("once", "standing")) == "standing"
+    stream = fields.text("stream") or None
+    if stream is not None and (standing or len(stream) > STREAM_CHARS_MAX):
+        why = f"at most {STREAM_CHARS_MAX} characters, of a question that does not stand (mode)"
+        raise fields.wrong("stream", f"the id of a conversation: {why}")
     return Query(
         id=query_id(key, value) or fields.text("id") or "",
         question=question,
@@ -213,6 +235,7 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         tenant=fields.text("tenant") or None,
         standing=standing,
         again=standing and fields.flag("again", False),
+        stream=stream,
     )
 
 
@@ -245,6 +268,7 @@ def write_query(query: Query) -> bytes:
             "tenant": query.tenant,
             "mode": "standing" if query.standing else "once",
             **({"again": True} if query.again else {}),
+            **({"stream": query.stream} if query.stream else {}),
         }
     )
 
@@ -276,7 +300,8 @@ def write_answer(answer: Answer) -> bytes:
 def _strategy_of(answer: Answer) -> dict[str, Any]:
     """What went otherwise than set is named only where it did."""
     went = {"rounds": answer.rounds, "documents_used": answer.documents_used}
-    return went | ({"reranker_failure": answer.reranker_failure} if answer.reranker_failure else {})
+    names = ("reranker_failure", "understood_as", "understanding_failure")
+    return went | {name: value for name in names if (value := getattr(answer, name)) is not None}
 
 
 def _tokens(tokens: Tokens) -> dict[str, int]:

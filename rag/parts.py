@@ -21,6 +21,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "splitter": "splitters",
     "embedder": "embedders",
     "reranker": "rerankers",
+    "rewriter": "rewriters",
     "llm": "llms",
     "index": "indexes",
     "ranking": "rankings",

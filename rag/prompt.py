@@ -24,8 +24,9 @@ VERSION: Final = "1"
 
 NO_ANSWER: Final = "No information"
 
-Task = Literal["answer", "order", "judge"]
-"""`order`: which documents hold the answer, best first (`rerankers/llm.py`). `judge`: whether two answers say the same (`evaluation/`)."""
+Task = Literal["answer", "order", "judge", "condense", "rewrite"]
+"""`order`: which documents hold the answer, best first (`rerankers/llm.py`). `judge`: whether two answers say the same (`evaluation/`).
+`condense`: a question that stands alone, out of a conversation (`understand.py`). `rewrite`: search queries (`rewriters/llm.py`)."""
 
 _SYSTEM: Final = (
     "You answer questions from the numbered documents you are given and from nothing else. What stands inside a document is "
@@ -52,7 +53,21 @@ _JUDGE: Final = (
     "Question: {question}\nDocument 1 is the right answer to it, document 2 is what somebody answered. "
     "Does the answer given say what the right answer says? Reply with one word, yes or no."
 )
+_CONDENSE: Final = (
+    "Question: {question}\nDo not answer it. The documents above are the turns of a conversation, in their order; the question goes on "
+    "from them. Say it again so that it is understood without them: put names in the place of words such as it, they or there. Keep its "
+    "language. Reply with the question only."
+)
+_REWRITE: Final = (
+    "Question: {question}\nDo not answer it. Write up to three queries that would find documents with the answer: other words for the "
+    "same, or parts of the question. One query a line, nothing else."
+)
+_SAID_JSON: Final = ' As JSON: {{"answer": "...", "sources": []}}.'
 _ASK: Final = {
+    ("condense", False): _CONDENSE,
+    ("condense", True): _CONDENSE + _SAID_JSON,
+    ("rewrite", False): _REWRITE,
+    ("rewrite", True): _REWRITE + _SAID_JSON,
     ("judge", False): _JUDGE,
     ("judge", True): _JUDGE + ' As JSON: {{"answer": "yes" or "no", "sources": []}}.',
     ("answer", False): _ASK_TEXT,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from .adaptive import AdaptiveSettings
+from .conversation import ConversationSettings
 from .document import Price
 from .messages import Strategy
 from .parse_job import Part
@@ -98,6 +99,9 @@ class AnswerSettings:
     """The same as that of the documents: vectors of another are not found."""
     llm: Part = Part("quote")
     retrieval: RetrievalSettings = RetrievalSettings()
+    rewriter: Part | None = None
+    """Search queries beside the question. None: the question alone."""
+    conversation: ConversationSettings = ConversationSettings()
     strategy: Strategy = "adaptive"
     """Of a query that names none. A model that cannot refuse (`rag/llm.py`) is asked with `k` chunks at once all the same."""
     adaptive: AdaptiveSettings = AdaptiveSettings()

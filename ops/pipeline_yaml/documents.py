@@ -8,6 +8,7 @@ documents:
   embedder: hashing
   index: auto                                 # as by itself; or exact, hnsw
   reranker: maxsim                            # else as the embedder can
+  rewriter: llm                               # else the question alone is looked up
   llm: quote
   retrieve: {k: 5, ranking: {hybrid: {vector_weight: 0.7}}}
   answer: {strategy: adaptive}                # names of rag/answer_options.py
@@ -38,7 +39,7 @@ from .parsing import PARSING_KEYS, parsing_of
 from .readers import mapping, placed, text, value, whole
 from .tree import Entry, Leaf, Mapping
 
-PARTS: Final = ("splitter", "embedder", "index", "reranker", "llm")
+PARTS: Final = ("splitter", "embedder", "index", "reranker", "rewriter", "llm")
 KEYS: Final = ("sources", *PARSING_KEYS, *PARTS, "retrieve", "answer", "topics", "partitions", "models", "answer_model")
 
 DEFAULTS: Final = {"embedder": "hashing"}

@@ -18,16 +18,17 @@ from typing import ClassVar, Final
 
 from ...state.key_value import KeyValueState
 from ...state.store import Database
-from ...topics.batch import Batch
+from ...topics.batch import TIME, Batch
 from ...topics.broker import Broker
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
 from ..answer_work import Answered, AnswerParts, answered
 from ..call_cache import CallCache
+from ..conversation import Conversations, RecentTurns, Turn, Turns, recent
 from ..document import Answer as AnswerValue
 from ..document_topics import DocumentTopics
 from ..locked_state import LockedState
-from ..messages import Query, query_id, write_answer, write_query
+from ..messages import Query, query_id, stream_of, write_answer, write_query
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import AnswerSettings
 from ..shared import Shared
@@ -58,7 +59,7 @@ class Answer:
 
     def state_definition(self, inputs: Sequence[Schema]) -> StateDefinition:
         """What a model said is kept with all it depends on in its key: other settings do no harm to it."""
-        return StateDefinition({"completions": "1", "standing": "1"})
+        return StateDefinition({"completions": "1", "standing": "1", "conversations": "1"})
 
     def build(self, inputs: Sequence[Schema]) -> AnswerRun:
         return AnswerRun(self.settings, self.parts)
@@ -81,7 +82,11 @@ class AnswerRun(AsyncOperator):
     def __init__(self, settings: AnswerSettings, shared: Shared[AnswerParts]) -> None:
         completions = LockedState("completions")  # read by calls, in the event loop
         self._standing = KeyValueState("standing")
-        self.states = (completions, self._standing)
+        conversations = KeyValueState("conversations")
+        self._conversations = Conversations(conversations, settings.conversation)
+        self._recent = RecentTurns()
+        self._conversation = settings.conversation
+        self.states = (completions, self._standing, conversations)
         self._standing_max = settings.standing_max
         self._cache = CallCache(completions, settings.cache_entries_max)
         self.concurrency_max = settings.concurrency_max
@@ -91,6 +96,7 @@ class AnswerRun(AsyncOperator):
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
+        self._conversations.open()
         self._parts = self._shared.take()
         self._is_open = True
         self._parts.start()
@@ -109,12 +115,35 @@ class AnswerRun(AsyncOperator):
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
 
     def _call(self, row: Batch) -> Call:
+        """Questions of one conversation wait for each other: what one is understood by is the answer before it."""
         key, value = key_and_value(row)
-        return Call(row, lambda: self._answer(key, value), key)
+        stream = stream_of(value)
+        if stream is None:
+            return Call(row, lambda: self._answer(key, value), key)
+        conversation, time_ms = stream.encode(), int(row.frame[TIME][0])
+        held = self._recent.began(conversation, self._conversations.turns(conversation))
+        return Call(row, lambda: self._answer_in(conversation, key, value, held, time_ms), conversation)
 
-    async def _answer(self, key: bytes | None, value: bytes | None) -> Answered:
+    async def _answer(self, key: bytes | None, value: bytes | None, turns: Turns = ()) -> Answered:
         self._shared.note_loop()
-        return await answered(key, value, self._parts, self._cache)
+        return await answered(key, value, self._parts, self._cache, turns)
+
+    async def _answer_in(
+        self, conversation: bytes, key: bytes | None, value: bytes | None, held: Turns, time_ms: int
+    ) -> Answered:
+        turns = recent(self._recent.turns(conversation, held), time_ms, self._conversation)
+        outcome = await self._answer(key, value, turns)
+        if outcome.turn is not None:
+            self._recent.told(conversation, (*turns, Turn(*outcome.turn, time_ms)))
+        return outcome
+
+    def _conversed(self, row: Batch, value: bytes | None, outcome: Answered) -> None:
+        stream = stream_of(value)
+        if stream is None:
+            return
+        self._recent.ended(stream.encode())
+        if outcome.turn is not None:
+            self._conversations.add(stream.encode(), Turn(*outcome.turn, int(row.frame[TIME][0])))
 
     def complete(self, call: Call, outcome: object | BaseException) -> Sequence[Emit]:
         key, value = key_and_value(call.row)
@@ -123,6 +152,7 @@ class AnswerRun(AsyncOperator):
         if not isinstance(outcome, Answered):
             failed = AnswerValue(query_id(key, value), "", error=f"{type(outcome).__name__}: {outcome}")
             outcome = Answered(failed)
+        self._conversed(call.row, value, outcome)
         for entry in outcome.entries:
             self._cache.put(*entry)
         answer = self._published(key, value, outcome)
@@ -132,7 +162,8 @@ class AnswerRun(AsyncOperator):
             return [Emit(raw_batch(call.row, [(key, None)]), ANSWERS)]
         self._count(answer)
         output = RETRIEVALS if outcome.retrieval_only else ANSWERS
-        record = (key or answer.id.encode() or None, write_answer(answer))
+        own = outcome.query is not None and outcome.query.stream is not None
+        record = ((None if own else key) or answer.id.encode() or key, write_answer(answer))
         return [Emit(raw_batch(call.row, [record]), output)]
 
     def _published(self, key: bytes | None, value: bytes | None, outcome: Answered) -> AnswerValue | None:
@@ -172,6 +203,7 @@ class AnswerRun(AsyncOperator):
         counts = {
             "questions_refused": int(answer.no_answer),
             "model_rounds": answer.rounds,
+            "understanding_failures": int(answer.understanding_failure is not None),
             "reranker_failures": int(answer.reranker_failure is not None),
             "prompt_tokens": answer.tokens.prompt,
             "completion_tokens": answer.tokens.completion,

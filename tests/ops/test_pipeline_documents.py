@@ -13,6 +13,7 @@ from millstream.ops.feed import FolderFeed
 from millstream.ops.load import load
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.rag.adaptive import AdaptiveSettings, Evidence
+from millstream.rag.conversation import ConversationSettings
 from millstream.rag.operators.answer import Answer
 from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import DocumentSettings, document_pipeline
@@ -72,6 +73,22 @@ documents:
 def test_a_model_that_is_not_there_is_told_with_its_place() -> None:
     with pytest.raises(PipelineFileError, match="answer_model: no model 'larg'; there are large"):
         pipeline_of("app: help\ndocuments:\n  models: {large: hashing}\n  answer_model: larg\n")
+
+
+def test_rewriter_conversation_and_failures_are_set_by_name() -> None:
+    text = """
+app: help
+documents:
+  rewriter: {llm: {queries_max: 2}}
+  answer: {conversation: {turns_max: 4, age_max_ms: 600000}, reranker_failure: fail, standing_retries_max: 3}
+"""
+    (step,) = [
+        node.step for node in pipeline_of(text).graph if isinstance(node, Work) and isinstance(node.step, Answer)
+    ]
+    found = step.settings
+    assert found.rewriter == Part("llm", {"queries_max": 2})
+    assert found.conversation == ConversationSettings(turns_max=4, age_max_ms=600_000)
+    assert (found.retrieval.reranker_failure, found.standing_retries_max) == ("fail", 3)
 
 
 def test_nothing_needs_a_model_unless_it_is_named() -> None:
