@@ -122,7 +122,7 @@ class Prompt:
     def messages(self, *, as_json: bool) -> list[dict[str, str]]:
         """As chat endpoints take them."""
         documents = "\n\n".join(_document(passage) for passage in self.passages)
-        ask = _ASK[self.task, as_json].format(question=self.question, no_answer=self.no_answer)
+        ask = _ASK[self.task, as_json].format(question=_shielded(self.question), no_answer=self.no_answer)
         return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": f"{documents}\n\n{ask}"}]
 
 
