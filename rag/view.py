@@ -21,8 +21,9 @@ from ..state.store import Database
 from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker, Reader
 from ..topics.errors import BrokerUnavailableError
-from .errors import NotFreshError
+from .errors import IndexUnavailableError, NotFreshError
 from .index import Index, Rebuild
+from .remote_index import RemoteIndex
 from .settings import ViewSettings
 from .view_state import ViewPlan, ViewState
 
@@ -149,12 +150,11 @@ class IndexView:
             while True:
                 try:
                     await self._follow(database)
-                except BrokerUnavailableError as error:
+                except (BrokerUnavailableError, IndexUnavailableError) as error:
                     _LOG.warning("index view: %s; trying again", error)
                     await self._pause()
         except asyncio.CancelledError:
-            if self._state is not None and self._state.pending:
-                self._state.checkpoint(self._clock_ms())
+            self._checkpoint_at_the_end()
             raise
         except BaseException as error:
             self._failure = error
@@ -162,7 +162,16 @@ class IndexView:
         finally:
             self._failure = self._failure or NotFreshError("it was stopped")
             self._tell()
+            if self._state is not None and isinstance(self._state.index, RemoteIndex):
+                self._state.index.close()
             database.close()
+
+    def _checkpoint_at_the_end(self) -> None:
+        if self._state is not None and self._state.pending:
+            try:
+                self._state.checkpoint(self._clock_ms())
+            except IndexUnavailableError as error:
+                _LOG.warning("index view: no last checkpoint, the one before it is good: %s", error)
 
     async def _pause(self) -> None:
         await asyncio.sleep(self.settings.retry_pause_ms / 1000)
@@ -265,6 +274,8 @@ class IndexView:
             keys = [key for key, _ in records[start:stop] if key is not None]
             for listener in self.listeners if self.is_ready else ():
                 listener(keys)
+            if isinstance(state.index, RemoteIndex):
+                await state.index.settle()
             await asyncio.sleep(0)  # a question may come between
 
     def _checkpoint_if_due(self, state: ViewState) -> None:

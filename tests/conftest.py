@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from millstream.ops.local_broker import LocalBroker
 from tests.broker.shared import SharedBroker, ask, default_start
+from tests.postgres import Postgres
 
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -55,6 +56,16 @@ def _logging_as_before() -> Iterator[None]:
         logger.setLevel(level)
     for handler in [one for one in logging.root.handlers if one.get_name() == "millstream"]:
         logging.root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL with pgvector, one for each test process, named by the variable that `pgvector` looks into."""
+    server = Postgres()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MILLSTREAM_PGVECTOR_URI", server.uri)
+        yield server
+    server.end()
 
 
 @pytest.fixture(scope="session")
