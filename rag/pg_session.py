@@ -105,6 +105,10 @@ class PgSession:
                 os.environ.get(self._uri_env, ""),
                 connect_timeout=self._connect_timeout_s,
                 options=f"-c statement_timeout={self._statement_timeout_ms}",
+                keepalives_idle=self._connect_timeout_s,  # a server that is cut off says nothing: the statement's timeout is its own
+                keepalives_interval=self._connect_timeout_s,
+                keepalives_count=3,
+                tcp_user_timeout=self._statement_timeout_ms,
                 application_name="millstream",
             )
             self._connection = connection

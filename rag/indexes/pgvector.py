@@ -93,7 +93,6 @@ class Pgvector:
         self._settling = asyncio.Lock()
         self.written_rows = 0
         """Upserts and removals since the start."""
-        self._unwritten = False
 
     @property
     def dimensions(self) -> int:
@@ -152,40 +151,41 @@ class Pgvector:
     async def settle(self) -> None:
         async with self._settling:
             while self._pending:
-                self._begin_batch()
+                rows, is_written = self._begin_batch(), False
                 try:
-                    await asyncio.to_thread(self._write, self._in_flight)
+                    await asyncio.to_thread(self._write, rows)
+                    is_written = True
                 finally:
-                    self._end_batch()
+                    self._end_batch(rows, is_written=is_written)
 
     def _write_all(self) -> None:
         while self._pending:
-            self._begin_batch()
+            rows, is_written = self._begin_batch(), False
             try:
-                self._write(self._in_flight)
+                self._write(rows)
+                is_written = True
             finally:
-                self._end_batch()
+                self._end_batch(rows, is_written=is_written)
 
-    def _begin_batch(self) -> None:
-        self._unwritten = True
+    def _begin_batch(self) -> Mapping[int, Vector | None]:
         numbers = list(self._pending)[: self._batch_rows]
         self._in_flight = {number: self._pending.pop(number) for number in numbers}
+        return self._in_flight
 
     def _write(self, rows: Mapping[int, Vector | None]) -> None:
         self._writer.run(lambda connection: self._write_rows(connection, rows))
-        self._unwritten = False
 
     def _write_rows(self, connection: Connection, rows: Mapping[int, Vector | None]) -> None:
         if self._table.claim is None:
             self._table.take(connection)
         self._table.write(connection, rows)
 
-    def _end_batch(self) -> None:
+    def _end_batch(self, rows: Mapping[int, Vector | None], *, is_written: bool) -> None:
         """What could not be written is noted again, but for what is newer."""
-        if self._unwritten:
-            self._pending = self._in_flight | self._pending
+        if is_written:
+            self.written_rows += len(rows)
         else:
-            self.written_rows += len(self._in_flight)
+            self._pending = {**rows, **self._pending}
         self._in_flight = {}
 
     # Searches that wait elsewhere
