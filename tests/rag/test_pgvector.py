@@ -186,7 +186,7 @@ async def test_a_restart_reads_only_the_tail(tmp_path: Path) -> None:
     view.apply(0, 40, [await record(f"d{n}", f"room {n} lamp") for n in range(40)])
     view.apply(0, 41, [(record_key, None) for record_key, _ in [await record("d5", "room 5 lamp")]])
     view.checkpoint(1)
-    tail = [
+    tail: list[list[tuple[bytes | None, bytes | None]]] = [
         [await record("new", "a train at noon")],
         [((await record("d7", "room 7 lamp"))[0], None)],
         [await record("newer", "a clock")],
