@@ -28,6 +28,7 @@ from .peers.run import PEERS, run_peer
 from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
 from .retrieval_quality import results_of_environment
+from .serving import results as serving_results
 from .stages import line
 from .visits import Visits
 from .words import Words
@@ -236,6 +237,7 @@ def main(names: list[str]) -> None:
     results += told(failover_results())
     results += told(retrieval_results())
     results += told(results_of_environment())
+    results += told(serving_results())
     OUT.parent.mkdir(exist_ok=True)
     print("By the number of keys and the length of the history:", flush=True)
     found = {"machine": about, "results": [asdict(result) for result in results], "keys": keys_results(runs=1)}

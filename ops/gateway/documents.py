@@ -95,7 +95,7 @@ async def statistics(door: Door, request: Request) -> Response:
     told: dict[str, Any] = asdict(found) | {
         "pending": door.transport.pending,
         "file_count": found.documents,
-        "last_modified": found.last_modified_at,
+        "last_modified": None if found.last_modified_at is None else found.last_modified_at // 1000,
         "last_indexed": None if indexed is None else indexed // 1000,
     }
     if door.has_index:

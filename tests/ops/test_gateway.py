@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,14 +13,17 @@ import orjson
 import pytest
 
 from millstream.ops.errors import SettingsError
+from millstream.ops.gateway.door import Door
 from millstream.ops.gateway.limits import Places, Rates, Tokens
 from millstream.ops.gateway.replies import HttpError
+from millstream.ops.gateway.server import GatewayServer
 from millstream.ops.gateway.settings import GatewaySettings
 from millstream.ops.gateway.web import routes
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.settings import RunSettings
-from millstream.rag.document_topics import TOPICS
+from millstream.rag.document_topics import TOPICS, DocumentTopics
 from millstream.rag.pipeline import document_pipeline
+from millstream.rag.topics_transport import TopicsTransport
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App
 from tests.polling import until
@@ -256,6 +260,15 @@ async def test_other_origins_are_not_let_in_unless_they_are_named(http: Any) -> 
 
 
 # Limits
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement_of_its_head() -> None:
+    """Head and body are two writes; where the second waits for the first (Nagle), a look-up of 2 ms takes 44."""
+    transport = TopicsTransport(DocumentTopics.of("shop"), MemoryBroker())
+    with GatewayServer(Door(transport, GatewaySettings(port=0)))._listening() as listening:
+        listening.setblocking(True)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_rate_is_that_of_a_bucket() -> None:
