@@ -25,6 +25,8 @@ from .clicks import PARTITIONS, Clicks
 from .failover import results as failover_results
 from .keys import results as keys_results
 from .peers.run import PEERS, run_peer
+from .recall import results as recall_results
+from .recall import too_low
 from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
 from .retrieval_quality import results_of_environment
@@ -236,12 +238,15 @@ def main(names: list[str]) -> None:
     results += told(recovery_results())
     results += told(failover_results())
     results += told(retrieval_results())
+    recalls = recall_results()
+    results += told(recalls)
     results += told(results_of_environment())
     results += told(serving_results())
     OUT.parent.mkdir(exist_ok=True)
     print("By the number of keys and the length of the history:", flush=True)
     found = {"machine": about, "results": [asdict(result) for result in results], "keys": keys_results(runs=1)}
     OUT.write_text(json.dumps(found, indent=2) + "\n")
+    sys.exit(too_low(recalls))
 
 
 if __name__ == "__main__":

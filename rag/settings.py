@@ -72,7 +72,7 @@ class ViewSettings:
     """`auto` searches exactly up to 50,000 chunks and in a graph above; `exact` and `hnsw` do only that."""
     apply_records_max: int = 500
     """Updates applied in one go while catching up at the start."""
-    live_records_max: int = 16
+    live_records_max: int = 4
     """Updates applied in one go afterwards: a question waits for no more than that."""
     poll_records_max: int = 2_000
     poll_timeout_ms: int = 500

@@ -32,7 +32,7 @@ from .keywords import Keywords
 from .metadata_table import MetadataTable
 from .parse_job import Part
 from .parts import part_named
-from .tenants import Tenants, tenant_of
+from .tenants import OWN_CHUNKS_MIN, Tenants, tenant_of
 from .terms import Terms
 from .updates import Update, read_update, split_key
 
@@ -77,15 +77,23 @@ class Statistics:
 
 
 class ViewState:
-    """`folder`: where the graph is saved; None: it is built anew at each start. `tenant_indexes_max`: as in ViewSettings.
+    """`folder`: where the graph is saved; None: it is built anew at each start. `tenant_indexes_max`: as in ViewSettings, for
+    tenants of more than `own_chunks_min` chunks.
 
     Raises what the database raises.
     """
 
     def __init__(
-        self, plan: ViewPlan, database: Database, folder: Path | None = None, *, tenant_indexes_max: int = 100
+        self,
+        plan: ViewPlan,
+        database: Database,
+        folder: Path | None = None,
+        *,
+        tenant_indexes_max: int = 100,
+        own_chunks_min: int = OWN_CHUNKS_MIN,
     ) -> None:
         self.plan = plan
+        self._own_chunks_min = own_chunks_min
         self._tenant_indexes_max = tenant_indexes_max
         self._database = database
         self._store = database.store(_STORE)
@@ -109,6 +117,7 @@ class ViewState:
             self.index.similarities,
             _own_index(self.plan),
             indexes_max=self._tenant_indexes_max,
+            own_chunks_min=self._own_chunks_min,
         )
         self.positions: dict[int, int] = {}
         """Next offset by partition: everything before it is in."""

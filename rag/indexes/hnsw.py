@@ -120,7 +120,10 @@ class Hnsw:
 
     def _nearest(self, vector: Vector, k: int, expansion: int) -> Found:
         self._graph.expansion_search = max(self._expansion, expansion)
-        keys = np.asarray(self._graph.search(vector, min(k, len(self)), threads=1).keys).astype(np.int64)
+        fetch = min(
+            max(k, min(2 * k, self._expansion)), len(self)
+        )  # the graph orders by rounded vectors, the rows by better
+        keys = np.asarray(self._graph.search(vector, fetch, threads=1).keys).astype(np.int64)
         return top(keys, self.rows.similarities(vector, keys), k)
 
     def similarities(self, vector: Vector, numbers: Numbers) -> Vector:
