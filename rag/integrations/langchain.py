@@ -50,8 +50,11 @@ class MillstreamRetriever(BaseRetriever):
     tenant: str | None = None
     fresh: bool = False
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        hits = self.client.retrieve(query, k=self.k, filter=self.filter, tenant=self.tenant, fresh=self.fresh)
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+    ) -> list[Document]:
+        """`k`: for this question, as in `retriever.invoke("...", k=3)`."""
+        hits = self.client.retrieve(query, k=k or self.k, filter=self.filter, tenant=self.tenant, fresh=self.fresh)
         found = [_document(hit) for hit in hits]
         for document, hit in zip(found, hits, strict=True):
             document.metadata["score"] = hit.score

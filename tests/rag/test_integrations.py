@@ -68,6 +68,9 @@ async def test_langchain_texts_are_added_replaced_found_and_deleted(url: str) ->
         assert [one.id for one in store.similarity_search("lamp", k=5)] == ["uhr"]
         (retrieved,) = langchain.MillstreamRetriever(client=client, k=1, fresh=True).invoke("Uhr")
         assert (retrieved.id, retrieved.metadata["lang"], "score" in retrieved.metadata) == ("uhr", "de", True)
+        retriever = langchain.MillstreamRetriever(client=client, fresh=True)
+        store.add_texts(["Uhr.", "Eine Uhr."])
+        assert [len(retriever.invoke("Uhr", k=count)) for count in (1, 3)] == [1, 3]  # as LangChain's own tests ask
         made = langchain.MillstreamVectorStore.from_texts(["Third."], client=client, ids=["third"])
         assert made.get_by_ids(["third"])[0].page_content == "Third."
 
