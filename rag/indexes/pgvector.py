@@ -91,6 +91,8 @@ class Pgvector:
         self._watches: list[set[int]] = []
         """Of searches under way: the numbers that changed since they began."""
         self._settling = asyncio.Lock()
+        self._has_table = False
+        """Committed: the claim alone may be one of a transaction that fails, or that readers do not see yet."""
         self.written_rows = 0
         """Upserts and removals since the start."""
 
@@ -174,9 +176,10 @@ class Pgvector:
 
     def _write(self, rows: Mapping[int, Vector | None]) -> None:
         self._writer.run(lambda connection: self._write_rows(connection, rows))
+        self._has_table = True
 
     def _write_rows(self, connection: Connection, rows: Mapping[int, Vector | None]) -> None:
-        if self._table.claim is None:
+        if not self._has_table:
             self._table.take(connection)
         self._table.write(connection, rows)
 
@@ -246,7 +249,7 @@ class Pgvector:
         also: list[int],
     ) -> tuple[list[tuple[int, float]], dict[int, float]]:
         """The nearest that are stored (more of them than k, for those that are noted anew), and the cosines of `also`."""
-        if self._table.claim is None:
+        if not self._has_table:
             return [], {}
         text, wanted = vector_text(vector), k + len(noted)
 
@@ -294,7 +297,7 @@ class Pgvector:
         return [(row[0], float(row[1])) for row in connection.execute(query, [text, numbers, text, wanted]).fetchall()]
 
     def _rows_of(self, numbers: list[int]) -> dict[int, Vector]:
-        if not numbers or self._table.claim is None:
+        if not numbers or not self._has_table:
             return {}
         query = self._table.statement("select number, vector::real[] from {table} where number = any(%s)")
         rows = self._reader.run(lambda connection: connection.execute(query, [numbers]).fetchall())
@@ -343,7 +346,7 @@ class Pgvector:
     def save(self, path: Path) -> None:
         """Which table it is, and what has been written to it; whatever is noted is written before."""
         self._write_all()
-        if self._table.claim is None:
+        if self._table.claim is None or not self._has_table:
             path.unlink(missing_ok=True)
             return
         aside = path.with_name(path.name + ".new")
@@ -360,6 +363,7 @@ class Pgvector:
         except (OSError, ValueError, TypeError) as error:
             raise IndexDamagedError(f"{path}: {error}") from error
         self._writer.run(lambda connection: self._table.take_again(connection, claim, numbers))
+        self._has_table = True
         self._grow(int(numbers.max(initial=0)) + 1)
         self._taken[numbers] = True
         self._count = len(numbers)

@@ -93,6 +93,17 @@ async def test_what_was_just_put_is_found_before_it_is_stored() -> None:
     assert sorted(near.near.tolist()) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
+async def test_searches_go_on_while_the_first_batch_is_written() -> None:
+    """When the table is made, and not yet to be seen."""
+    index, rows = Pgvector(SIZE, batch_rows=20), vectors(0, 100)
+    index.upsert(np.arange(100), rows)
+    settling = asyncio.create_task(index.settle())
+    while not settling.done():
+        assert (await index.find(rows[3], 1, None, np.array([99]))).near.tolist() == [3]
+    await settling
+    assert index.written_rows == 100
+
+
 steps = st.lists(
     st.tuples(st.sampled_from(["upsert", "remove", "settle"]), st.integers(0, 2**31), st.integers(1, 9)), max_size=12
 )
