@@ -3,6 +3,7 @@
 ```python file=shop.py     written to the file, and imported
 ```python                  run as a script, with the files before it importable
 ```yaml file=shop.yaml     written to the file; every yaml block must be a pipeline
+```json record=queries     must be a record of that topic of a document pipeline
 ```toml                    must be a settings file
 ```console                 `$ ` lines run in bash one after another; lines between them must be in what they print
 ```console fails           the last command must end with another status than 0

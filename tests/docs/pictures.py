@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tests.docs import rag_pictures as rag
 from tests.docs import time_watermarks as watermarks
 from tests.docs import time_windows as windows
 from tests.docs.drawing import Drawing
@@ -21,6 +22,8 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     "time-idle": watermarks.idle,
     "time-repartition": watermarks.repartition,
     "time-chained": watermarks.chained,
+    "rag-way": rag.way,
+    "rag-edit": rag.edit,
 }
 
 

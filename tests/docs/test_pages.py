@@ -1,7 +1,8 @@
-"""Every example of the guide, the reference and the page on time is run, in the order of its page, in a folder of its own."""
+"""Every example of the guide, the reference, the pages on time and documents is run, in its page's order, in a folder of its own."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from millstream.ops.local_broker import LocalBroker
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.ops.settings import RunSettings
 from tests.docs.pages import Block, blocks_of, needs_broker
+from tests.docs.records import differences
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("reference/*.md"), DOCS / "time.md"])
+PAGES = sorted([*DOCS.glob("guide/*.md"), *DOCS.glob("reference/*.md"), DOCS / "time.md", DOCS / "rag.md"])
 LANGUAGES = {"python", "yaml", "toml", "console", "text", "json"}
 
 
@@ -109,7 +111,19 @@ def _console(block: Block, folder: Path, environment: dict[str, str], place: str
 
 
 def _nothing(_block: Block, _folder: Path, _environment: dict[str, str], _place: str) -> None:
-    """Text and JSON are there to be read."""
+    """Text is there to be read."""
 
 
-_CHECKS = {"python": _python, "yaml": _yaml, "toml": _toml, "console": _console}
+def _json(block: Block, _folder: Path, _environment: dict[str, str], place: str) -> None:
+    """All of it is JSON; of a record of a topic each field is one that a worker knows."""
+    record = next((word.removeprefix("record=") for word in block.words if word.startswith("record=")), None)
+    json.loads(block.body)
+    assert record is None or differences(record, block.body) == {}, place
+
+
+_CHECKS = {"python": _python, "yaml": _yaml, "toml": _toml, "console": _console, "json": _json}
+
+
+def test_a_wrong_record_would_be_seen() -> None:
+    assert differences("queries", '{"question": "x", "modus": "standing"}') == {"modus": "standing"}
+    assert differences("queries", '{"question": "x", "mode": "standing"}') == {}
