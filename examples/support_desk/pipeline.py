@@ -37,9 +37,9 @@ question.to(queries)
 question.with_columns(strategy=pl.lit("retrieve")).to(queries)
 document_pipeline(app, embedder="hashing", splitter="markdown", llm="quote", k=3, partitions=PARTITIONS)
 
-# An answer has the time of its question: beside its message it is a draft.
+# An answer has the time of its question: beside its message it is a draft. A model may take its time: messages wait for an hour.
 answers = app.stream(topic("answers", ANSWER, key="id"))
-drafts = known.interval_join(answers, on="id", lower="0s", upper="1m").select(
+drafts = known.interval_join(answers, on="id", lower="0s", upper="1m", grace="1h").select(
     "id", "customer", "name", "plan", "text", "answer", article=pl.col("sources").list.first().struct.field("uri")
 )
 drafts.to(topic("drafts", key="id"))
