@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..topics.batch import Fetch
+from ..topics.batch import Fetch, Partition
 from .input_wait import TaskInputs
 
 Failure = Literal["retry", "fenced"]
@@ -96,8 +96,8 @@ class Processed(ShardEvent):
     """Whether there is anything to commit."""
     finished: bool = False
     """Whether a bounded input has been worked off to its end."""
-    full: bool = False
-    """Whether no more records should be read for now."""
+    full: frozenset[Partition] = frozenset()
+    """Inputs of which no more records should be read for now."""
     more: bool = False
     """Whether a task stopped in the middle of a batch until what it gave is sent: to be gone on with before anything else."""
     inputs: tuple[TaskInputs, ...] = ()

@@ -69,7 +69,7 @@ class Shard:
     ahead_since_ms: int | None = None
     """Since when there is work of the next commit in the state, while the last one is under way."""
     finished: bool = False
-    full: bool = False
+    full: frozenset[Partition] = frozenset()
     more: bool = False
     """Whether a batch is worked off half: it is gone on with as soon as what it gave so far is sent, before any commit."""
     calls_ended: bool = False
@@ -139,7 +139,7 @@ class Shard:
 
     def wants(self, partition: Partition) -> bool:
         """Whether a poll may bring records of it: what the shard has been given must be worked off first, or waits for them."""
-        if self.phase not in READING or self.halting or self.full:
+        if self.phase not in READING or self.halting or partition in self.full:
             return False
         return not self.fetches or partition in self.waits.missing(self.fetches)
 
@@ -333,7 +333,8 @@ class Shard:
 
     def _reset(self) -> None:
         self.epoch += 1
-        self.halting = self.in_transaction = self.committing = self.finished = self.full = self.calls_ended = False
+        self.halting = self.in_transaction = self.committing = self.finished = self.calls_ended = False
+        self.full = frozenset()
         self.checkpoint_due = self.more = False
         self.dirty_since_ms = self.ahead_since_ms = self.checkpoint_at_ms = None
         self.fetches = []

@@ -185,7 +185,7 @@ class ShardRuntime:
             len(self.outbox.waiting),
             dirty=any(task.needs_commit() for task in tasks) or bool(self.outbox.waiting),
             finished=self.around.ends is not None and all(_worked_off(task) for task in tasks),
-            full=any(task.full for task in tasks),
+            full=frozenset[Partition]().union(*(task.inputs for task in tasks if task.full)),
             more=any(task.pieces.under_way for task in tasks),
             inputs=self._inputs_behind(),
         )

@@ -113,3 +113,71 @@ async def test_outcomes_that_come_while_others_are_worked_on_are_not_lost() -> N
     assert [orjson.loads(value)["loud"] for values in found for value in values if value] == [
         f"USER-{n:03d}" for n in range(300)
     ]
+
+
+class Hold:
+    """Calls that say that they have begun and end when somebody else has; one row is all that may wait."""
+
+    kind: ClassVar[str] = "hold"
+
+    def __init__(self, says: asyncio.Event, waits: asyncio.Event) -> None:
+        self.says = says
+        self.waits = waits
+
+    def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
+        return [inputs[0]]
+
+    def build(self, inputs: Sequence[Schema]) -> AsyncOperator:
+        return _Hold(self)
+
+    def describe(self) -> Mapping[str, str]:
+        return {}
+
+
+class _Hold(AsyncOperator):
+    pending_rows_max = 1
+
+    def __init__(self, step: Hold) -> None:
+        self.step = step
+
+    def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
+        return [Call(batch.replaced(batch.frame[row]), self._run) for row in range(len(batch))]
+
+    async def _run(self) -> None:
+        self.step.says.set()
+        await self.step.waits.wait()
+
+    def complete(self, call: Call, outcome: object) -> Sequence[Emit]:
+        return [Emit(call.row)]
+
+
+async def test_a_step_that_is_full_does_not_stop_the_other_tasks_of_its_shard() -> None:
+    """Its calls may wait for just those: a question for the shards of an index (`rag/operators/search.py`)."""
+    broker, asked, helped = MemoryBroker(), asyncio.Event(), asyncio.Event()
+    app = App("shop", commit_interval="20ms")
+    asks, helps = app.topic("asks", CLICKS, event_time="ts"), app.topic("helps", CLICKS, event_time="ts")
+    app.stream(asks).then(Hold(asked, helped)).to("asked")
+    app.stream(helps).then(Hold(helped, helped)).to("helped")
+    await broker.create_topics([TopicSpec(name, 1) for name in ("asks", "helps", "asked", "helped")])
+
+    async def write(topic: str) -> None:
+        producer = broker.producer()
+        await producer.start()
+        rows = [orjson.dumps(click("ada", at)) for at in range(3)]
+        await (await producer.send(Partition(topic, 0), Records(None, large_binary(rows))))
+        await producer.stop()
+
+    worker = Worker(app, broker)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        await write("asks")
+        reader = broker.reader()
+        await reader.start()
+        reader.assign({Partition("asked", 0): 0})
+        await asked.wait()
+        await write("helps")
+        read = 0
+        while read < 3:
+            read += sum(map(len, await reader.poll(timeout_ms=100, records_max=10)))
+        await reader.stop()
+        worker.stop()
