@@ -95,7 +95,7 @@ def gateway_beside(app: App, settings: RunSettings, failed: Callable[[], None]) 
 
 def bind_index(app: App, broker: Broker, folder: Path) -> None:
     """Where the app answers questions: its index reads from this broker and is kept in the folder."""
-    if not any(isinstance(node, Work) and node.step.kind == "answer" for node in app.graph):
+    if not any(isinstance(node, Work) and node.step.kind in {"answer", "search"} for node in app.graph):
         return
     from ..rag.pipeline import bind_answers
     from ..state.settings import StateSettings
@@ -103,7 +103,12 @@ def bind_index(app: App, broker: Broker, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     shared = RocksShared(StateSettings())
-    bind_answers(app, broker, lambda: RocksDatabase(folder / "database", shared), folder)
+
+    def open_shard(shard: int) -> RocksDatabase:
+        (folder / f"shard-{shard}").mkdir(exist_ok=True)
+        return RocksDatabase(folder / f"shard-{shard}" / "database", shared)
+
+    bind_answers(app, broker, lambda: RocksDatabase(folder / "database", shared), folder, open_shard)
 
 
 def databases_of(settings: AppSettings) -> StateDirectory:

@@ -12,14 +12,15 @@ from .conversation import Turns
 from .document import Answer
 from .embedder import Embedder
 from .endpoint_counts import CountsSince
-from .errors import RagError
+from .errors import IndexUnavailableError, MessageError, RagError
 from .filters import filter_of
 from .llm import Said
 from .messages import Query, query_id, read_query
 from .retrieve import Retriever
 from .settings import AnswerSettings
+from .sharded_index import ShardedIndex, Sought
 from .standing import signature
-from .standing_work import Send, StandingQuestions
+from .standing_work import NoStandingQuestions, Send, StandingQuestions
 from .view import IndexView
 
 
@@ -62,7 +63,9 @@ class AnswerParts:
         *,
         ask_again: Send | None = None,
         heard: Sequence[Heard] = (),
+        sharded: ShardedIndex | None = None,
     ) -> None:
+        """`sharded`: the index is elsewhere, in shards, and no view is opened here."""
         self.settings = settings
         self.clock = clock
         self.heard = heard
@@ -73,8 +76,13 @@ class AnswerParts:
         self.asking = Asking(settings)
         asked = {"llm": self.asking.llm, "reranker": self.asking.reranker, "embedder": self.asking.embedder}
         self.endpoint_counts = CountsSince(asked)
-        self.view = open_view(self.asking.embedder)
-        self.standing = StandingQuestions(self.asking, self.view, self.retriever, ask_again or _nobody)
+        self.sharded = sharded
+        self._view = None if sharded is not None else open_view(self.asking.embedder)
+        self.standing: StandingQuestions | NoStandingQuestions = (
+            NoStandingQuestions()
+            if self._view is None
+            else StandingQuestions(self.asking, self._view, self.retriever, ask_again or _nobody)
+        )
         self._running: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._retriever: Retriever | None = None
@@ -95,7 +103,24 @@ class AnswerParts:
         """After a rebalance that took every task and gave some back, the view before this one still holds the database."""
         if self._earlier_closed is not None:
             await self._earlier_closed()
-        await self.view.run()
+        await (self.view.run() if self.sharded is None else self.sharded.asker.run())
+
+    @property
+    def view(self) -> IndexView:
+        """The whole index, in this process. Raises IndexUnavailableError where it is in shards."""
+        if self._view is None:
+            raise IndexUnavailableError("the index is in shards: no process holds the whole of it")
+        return self._view
+
+    def shard_counts(self, answer: Answer) -> dict[str, int]:
+        """Answers for which shards were missing, and replies that were of no use."""
+        if self.sharded is None:
+            return {}
+        return {"answers_incomplete": int(bool(answer.missing_shards)), **self.sharded.asker.take_counts()}
+
+    def positions(self) -> dict[int, int]:
+        """Next offset by partition, as far as this process knows."""
+        return {} if self._view is None else self._view.positions()
 
     async def close(self) -> None:
         self._is_closed = True
@@ -130,8 +155,10 @@ async def answered(
     except RagError as error:
         answer = replace(blank, error=str(error))
     took_ms = round((parts.clock() - started) * 1000)
-    answer = replace(answer, index_position=answer.index_position or parts.view.positions(), took_ms=took_ms)
-    return Answered(answer, only_chunks, told.entries, query, told.shown, _turn(query, answer))
+    answer = replace(answer, index_position=answer.index_position or parts.positions(), took_ms=took_ms)
+    turn = _turn(query, answer)
+    stands = query if parts.sharded is None else None  # over shards nothing does
+    return Answered(answer, only_chunks, told.entries, stands, told.shown, turn)
 
 
 def _turn(query: Query | None, answer: Answer) -> tuple[str, str] | None:
@@ -144,16 +171,19 @@ def _turn(query: Query | None, answer: Answer) -> tuple[str, str] | None:
 async def _told(query: Query, parts: AnswerParts, cache: CallCache, turns: Turns) -> Told:
     if query.filter is not None:
         filter_of(query.filter)  # a wrong one is an error at once, whatever the index is doing
-    await parts.view.wait_ready(parts.settings.ready_timeout_ms)
-    if query.fresh_after:
-        await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
+    sought = None if parts.sharded is None else await _sought(query, parts.sharded)
+    if sought is None:
+        await parts.view.wait_ready(parts.settings.ready_timeout_ms)
+        if query.fresh_after:
+            await parts.view.wait_passed(query.fresh_after, parts.settings.fresh_timeout_ms)
     understood = await parts.asking.understanding.understood(query, turns, cache)
     asked = understood.query
-    ranked = await parts.asking.found(asked, parts.retriever())
+    ranked = await parts.asking.found(asked, sought or parts.retriever())
     blank = Answer(
         query.id,
         query.question,
-        index_position=parts.view.positions(),
+        index_position=parts.view.positions() if sought is None else sought.positions,
+        missing_shards={} if sought is None else sought.missing,
         understood_as=None if asked.question == query.question else asked.question,
         understanding_failure=understood.failure,
     )
@@ -161,6 +191,14 @@ async def _told(query: Query, parts: AnswerParts, cache: CallCache, turns: Turns
     told = await parts.asking.told(asked, ranked, blank, cache, _said(query, parts.heard))
     told = replace(told, entries=(*understood.entries, *told.entries))
     return replace(told, shown=signature(ranked.hits)) if query.standing else told
+
+
+async def _sought(query: Query, sharded: ShardedIndex) -> Sought:
+    if query.standing:
+        raise MessageError(
+            "queries: a standing question needs the whole index in one process, not in shards - at $.mode"
+        )
+    return await sharded.sought(query)
 
 
 def _said(query: Query, heard: Sequence[Heard]) -> Said | None:

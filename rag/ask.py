@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -24,8 +25,9 @@ from .llm import LLM, Completion, Said
 from .messages import Query, Strategy
 from .parts import part_named
 from .prompt import Prompt
+from .ranking import Ranking
 from .reranker import Candidates, Ranked, Reranker, made_reranker
-from .retrieve import Retriever, Wanted
+from .retrieve import Wanted
 from .settings import AnswerSettings
 from .understand import Understanding
 
@@ -49,6 +51,19 @@ class Found:
     hits: list[Hit]
     vector: Vector
     wanted: int
+
+
+class Seeks(Protocol):
+    """Finds the chunks: in this process (`retrieve.py`), or in shards (`sharded_index.py`)."""
+
+    @property
+    def ranking(self) -> Ranking: ...
+
+    async def look_up(self, wanted: Wanted) -> list[Hit]: ...
+
+    def sigma(self, tenant: str | None = None) -> float:
+        """Of the cosine, as of the last look-up."""
+        ...
 
 
 class Asking:
@@ -76,14 +91,14 @@ class Asking:
         wanted = query.strategy or self.settings.strategy
         return "fixed" if wanted == "adaptive" and not getattr(self.llm, "can_refuse", True) else wanted
 
-    async def found(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Ranked:
+    async def found(self, query: Query, retriever: Seeks, without: frozenset[str] = frozenset()) -> Ranked:
         """The hits that this query may be answered from, best first. Raises FilterError, EmbeddingError, ModelError.
 
         `without`: as if these documents were not in the index (`millstream evaluate --calibrate`).
         """
         return await self.ranked(query, await self.looked_up(query, retriever, without), retriever)
 
-    async def looked_up(self, query: Query, retriever: Retriever, without: frozenset[str] = frozenset()) -> Found:
+    async def looked_up(self, query: Query, retriever: Seeks, without: frozenset[str] = frozenset()) -> Found:
         """Before reranking. Of several texts that are looked up (`Query.searched`) a chunk counts by the best of its scores."""
         wanted_filter = None if query.filter is None else filter_of(query.filter)
         texts = query.searched or (query.question,)
@@ -98,7 +113,7 @@ class Asking:
             found.append(await retriever.look_up(looked_for))
         return Found(fused(found, wanted), vectors[0], wanted)
 
-    async def ranked(self, query: Query, found: Found, retriever: Retriever) -> Ranked:
+    async def ranked(self, query: Query, found: Found, retriever: Seeks) -> Ranked:
         asked = query.searched[0] if query.searched else query.question
         ranked = await self._reranked(Candidates(asked, tuple(found.hits), retriever.sigma(query.tenant)))
         hits = ranked.hits if self.strategy(query) == "retrieve" else distinct(ranked.hits)

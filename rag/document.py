@@ -145,6 +145,8 @@ class Answer:
     """The question that was answered, where it is another than the one asked: out of a conversation."""
     understanding_failure: str | None = None
     """Why it was not put in other words."""
+    missing_shards: Mapping[int, str] = field(default_factory=dict)
+    """Shards of the index that were not looked into, and why: what they hold is not in the answer."""
 
     @property
     def rounds(self) -> int:

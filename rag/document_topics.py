@@ -7,6 +7,9 @@ from typing import Self
 
 TOPICS = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "dead_letters")
 
+SHARD_TOPICS = ("shard_queries", "shard_hits")
+"""Of an index in shards; others have no such topics."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentTopics:
@@ -19,8 +22,10 @@ class DocumentTopics:
     answers: str
     retrievals: str
     dead_letters: str
+    shard_queries: str = ""
+    shard_hits: str = ""
 
     @classmethod
     def of(cls, app: str, **names: str) -> Self:
         """`<app>.documents`, `<app>.index-updates`, ..., but for those named."""
-        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in TOPICS} | names))
+        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in (*TOPICS, *SHARD_TOPICS)} | names))

@@ -15,9 +15,11 @@ updates in batches of a few cannot pay.
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -29,6 +31,22 @@ from .terms import Terms
 _SWEEP_DEAD_MIN: Final = 1_000
 _COUNT_MAX: Final = 65_535
 _UNKNOWN: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TermCounts:
+    """How rare a question's terms are, and how long chunks are: of one index, or of several together."""
+
+    chunks: int = 0
+    length: int = 0
+    """Terms in all of them, each as often as it occurs."""
+    holding: Mapping[str, int] = field(default_factory=dict)
+    """Chunks that hold it, by term."""
+
+    def __add__(self, other: TermCounts) -> TermCounts:
+        terms = dict.fromkeys((*self.holding, *other.holding))
+        holding = {term: self.holding.get(term, 0) + other.holding.get(term, 0) for term in terms}
+        return TermCounts(self.chunks + other.chunks, self.length + other.length, holding)
 
 
 class Keywords:
@@ -46,6 +64,8 @@ class Keywords:
         self._length = np.zeros(256, np.int64)
         """Terms of an entry, each as often as it occurs."""
         self._entries = 0
+        self._counted: TermCounts | None = None
+        """Instead of our own counts: this is a part of something larger."""
 
     def __len__(self) -> int:
         return len(self._entry)
@@ -78,13 +98,28 @@ class Keywords:
         if self._entries - len(self._entry) > max(_SWEEP_DEAD_MIN, len(self._entry)):
             self._sweep()
 
+    def counts(self, question: str, within: Numbers | None = None) -> TermCounts:
+        """Of this index alone, or of those `within` it."""
+        inside = self._inside(within)
+        terms = self._terms.unique(question)
+        holding = {term: len(found) for term, found in zip(terms, self._hits(terms, within), strict=True)}
+        return TermCounts(int(inside.sum()), int(self._length[: self._entries][inside].sum()), holding)
+
+    def counted(self, counts: TermCounts) -> Keywords:
+        """The same chunks, their words as rare as these counts say. For one question, until the next update."""
+        part = copy.copy(self)
+        part._counted = counts
+        return part
+
     def coverage(self, question: str, within: Numbers | None = None) -> tuple[Numbers, NDArray[np.float32]]:
         """The numbers that hold at least one term, in ascending order, and how much of the question they cover.
 
         `within`: as if there were no others; rarity, too, is that among them.
         """
-        hits = self._hits(self._terms.unique(question), within)
-        weights = [self._idf(len(found), len(self) if within is None else len(within)) for found in hits]
+        terms = self._terms.unique(question)
+        hits = self._hits(terms, within)
+        count = self._count(len(self) if within is None else len(within))
+        weights = [self._idf(self._holding(term, len(found)), count) for term, found in zip(terms, hits, strict=True)]
         if not any(len(found) for found in hits):
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         numbers, sums = _summed(hits, weights)
@@ -95,18 +130,24 @@ class Keywords:
     ) -> tuple[Numbers, NDArray[np.float32]]:
         """The numbers that hold at least one term, in ascending order, and their scores; `within` as for `coverage`."""
         inside = self._inside(within)
-        lengths, count = self._length[: self._entries], int(inside.sum())
-        mean = float(lengths[inside].sum()) / max(1, count) or 1.0
+        lengths, count = self._length[: self._entries], self._count(int(inside.sum()))
+        total = int(lengths[inside].sum()) if self._counted is None else self._counted.length
+        mean = float(total) / max(1, count) or 1.0
         damped = k1 * (1 - b + b * lengths / mean)
         found = []
         for term in self._terms.unique(question):
             entries, tf = self._occurrences(term, inside)
-            found.append(
-                (self._number[entries], self._idf(len(entries), count) * tf * (k1 + 1) / (tf + damped[entries]))
-            )
+            idf = self._idf(self._holding(term, len(entries)), count)
+            found.append((self._number[entries], idf * tf * (k1 + 1) / (tf + damped[entries])))
         if not any(len(numbers) for numbers, _ in found):
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         return _summed([numbers for numbers, _ in found], [weights for _, weights in found])
+
+    def _count(self, own: int) -> int:
+        return own if self._counted is None else self._counted.chunks
+
+    def _holding(self, term: str, own: int) -> int:
+        return own if self._counted is None else self._counted.holding.get(term, own)
 
     def _inside(self, within: Numbers | None) -> NDArray[np.bool_]:
         """Whether an entry is alive, and one of those within."""

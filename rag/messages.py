@@ -11,7 +11,8 @@
                       "understanding_failure" (the last three where there is something to say)},
                       "rounds": [{"documents", "tokens", "refused"}],
                       "tokens": {"prompt", "completion"}, "cost", "model",
-                      "index_position", "took_ms", "revision", "error"}
+                      "index_position", "took_ms", "revision", "error",
+                      "incomplete": {"missing_shards", "reasons"}, where shards of the index did not answer}
 
 The key is the document's id (as a rule its URI), or the query's id. `index-updates`, whose value holds a vector, is in
 `updates.py`. Keys are UTF-8. Fields not named here are ignored when read. Reading raises MessageError naming the field and its
@@ -293,6 +294,7 @@ def write_answer(answer: Answer) -> bytes:
             "took_ms": answer.took_ms,
             "revision": answer.revision,
             "error": answer.error,
+            **({"incomplete": _missing(answer.missing_shards)} if answer.missing_shards else {}),
         }
     )
 
@@ -302,6 +304,10 @@ def _strategy_of(answer: Answer) -> dict[str, Any]:
     went = {"rounds": answer.rounds, "documents_used": answer.documents_used}
     names = ("reranker_failure", "understood_as", "understanding_failure")
     return went | {name: value for name in names if (value := getattr(answer, name)) is not None}
+
+
+def _missing(shards: Mapping[int, str]) -> dict[str, Any]:
+    return {"missing_shards": sorted(shards), "reasons": {str(shard): shards[shard] for shard in sorted(shards)}}
 
 
 def _tokens(tokens: Tokens) -> dict[str, int]:

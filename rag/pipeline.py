@@ -6,8 +6,10 @@
     pipeline = document_pipeline(app)                    # adds both halves to the app
     pipeline.bind(broker, open_database)                 # before the worker runs: where the index reads, and where it is kept
 
+    queries -> answer <-> shard-queries -> search -> shard-hits            where the index is in shards (`sharded`)
+
 The two halves are sub-topologies of one app or of two (`ingest=False`, `answer=False`): they meet in the topic index-updates
-and nowhere else.
+and nowhere else. So may the searches of an index in shards (`search=False`), which answers wait for.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -29,14 +32,18 @@ from ..workers.graph import Work
 from .adaptive import AdaptiveSettings
 from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
-from .document_topics import DocumentTopics
+from .document_topics import SHARD_TOPICS, DocumentTopics
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
 from .operators.ingest import STATUS, UPDATES, Ingest
 from .operators.reembed import Reembed, ReembedSettings
+from .operators.search import Search
 from .parse_job import Part
-from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ViewSettings
+from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ShardSettings, ViewSettings
+from .shard_asker import ShardAsker, ShardTopics
+from .shard_views import Shards, ShardViews, check_in_process
+from .sharded_index import ShardedIndex
 from .shared import Shared
 from .view import IndexView
 
@@ -84,6 +91,7 @@ class DocumentSettings:
         strategy: Strategy = "adaptive",
         adaptive: AdaptiveSettings | None = None,
         k: int = 5,
+        sharded: ShardSettings | bool | None = None,
         topics: dict[str, str] | None = None,
         partitions: int | None = None,
         models: Mapping[str, Part | str] | None = None,
@@ -91,6 +99,7 @@ class DocumentSettings:
     ) -> Self:
         """The usual settings with these parts (a name, or `Part(name, options)`); the same embedder on both sides.
 
+        `sharded`: true, or how (`ShardSettings`): each worker holds some partitions of the index, not the whole.
         Raises PlanError for an `answer_model` that is none of `models`.
         """
         same = _part(embedder)
@@ -106,6 +115,7 @@ class DocumentSettings:
                 strategy=strategy,
                 adaptive=adaptive or AdaptiveSettings(),
                 view=ViewSettings(_part(index)),
+                sharded=ShardSettings() if sharded is True else sharded or None,
             ),
             partitions,
             others,
@@ -117,6 +127,16 @@ def _part(named: Part | str) -> Part:
     return Part(named) if isinstance(named, str) else named
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """What a pipeline gets from the process it runs in."""
+
+    broker: Broker
+    open_database: Callable[[], Database]
+    folder: Path | None
+    open_shard: Callable[[int], Database] | None
+
+
 @dataclass
 class DocumentPipeline:
     """The steps, and what they need from the process that runs them."""
@@ -126,6 +146,8 @@ class DocumentPipeline:
     """Seconds; for `took_ms` only."""
     ingest: Ingest = field(init=False)
     answer: Answer = field(init=False)
+    search: Search | None = field(init=False, default=None)
+    """Where the index is in shards."""
     view: IndexView | None = field(init=False, default=None)
     """Of this process, while a task of `answer` runs: its readiness, its positions."""
 
@@ -133,40 +155,42 @@ class DocumentPipeline:
     """Who in this process hears answers while they are made, piece by piece (`rag/answer_work.py`)."""
 
     def __post_init__(self) -> None:
-        self._open_view: Callable[[Embedder], IndexView] | None = None
+        self._bound: _Bound | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._asked_again: AskedAgain | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock)
         shared = Shared(self._answer_parts, AnswerParts.close)
         self.answer = Answer(self.settings.answer, shared, self.bind, self.settings.topics)
+        if self.settings.answer.sharded is not None:
+            check_in_process(self.settings.answer)
+            self._shards: Shared[Shards] = Shared(self._shard_views, Shards.close)
+            self.search = Search(self.settings.answer, self._shards, self.bind)
 
-    def bind(self, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None) -> None:
+    def bind(
+        self,
+        broker: Broker,
+        open_database: Callable[[], Database],
+        folder: Path | None = None,
+        open_shard: Callable[[int], Database] | None = None,
+    ) -> None:
         """Where the index is read from, and the database of its own it is kept in (one a process; `folder` beside it).
+
+        Of an index in shards each is kept in one of its own (`open_shard`, by partition; None: what `open_database` gives each time).
 
         Called in the event loop that the worker will run in, the index begins to catch up before the first question comes.
         """
-        answer = self.settings.answer
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
+        self._bound = _Bound(broker, open_database, folder, open_shard)
         self.answer.parts.note_loop()
-
-        def open_view(embedder: Embedder) -> IndexView:
-            return IndexView(
-                broker,
-                self.settings.answered_topic,
-                embedder.fingerprint(),
-                embedder.dimensions,
-                open_database,
-                settings=answer.view,
-                language=answer.retrieval.language,
-                folder=folder,
-            )
-
-        self._open_view = open_view
-        self._asked_again = AskedAgain(broker, self.settings.topics.queries)
+        if self.search is not None:
+            self._shards.note_loop()
 
     def topic(self, name: str) -> Topic:
-        """One of `document_topics.TOPICS`, declared as it should be."""
+        """One of `document_topics.TOPICS` (or SHARD_TOPICS), declared as it should be."""
+        if name in SHARD_TOPICS and self.settings.answer.sharded is not None:
+            kept = f"{self.settings.answer.sharded.retention_ms}ms"
+            named = getattr(self.settings.topics, name)
+            return topic(named, None, codec="raw", partitions=self.settings.partitions, retention=kept)
         compacted = name in {"documents", "index_updates", "documents_status"}
         made = self._declared(getattr(self.settings.topics, name), "compact" if compacted else "delete")
         if name in {"documents", "index_updates"}:
@@ -181,31 +205,69 @@ class DocumentPipeline:
         return topic(name, None, codec="raw", cleanup=cleanup, partitions=self.settings.partitions)
 
     def _answer_parts(self) -> AnswerParts:
-        if self._open_view is None:
-            raise PlanError(
-                "the document pipeline is not bound: call pipeline.bind(broker, open_database) before it runs"
-            )
+        bound, settings = self._binding(), self.settings.answer
         parts = AnswerParts(
-            self.settings.answer,
-            self._open_view,
+            settings,
+            self._view,
             self.clock,
             self._loop,
             self.answer.parts.closed,
-            ask_again=None if self._asked_again is None else self._asked_again.send,
+            ask_again=AskedAgain(bound.broker, self.settings.topics.queries).send,
             heard=self.heard,
+            sharded=None if settings.sharded is None else self._sharded(bound.broker, settings.sharded),
         )
-        self.view = parts.view
+        self.view = None if parts.sharded is not None else parts.view
         return parts
+
+    def _sharded(self, broker: Broker, settings: ShardSettings) -> ShardedIndex:
+        topics, answer = self.settings.topics, self.settings.answer
+        names = ShardTopics(self.settings.answered_topic, topics.shard_queries, topics.shard_hits)
+        asker = ShardAsker(broker, names, settings)
+        return ShardedIndex(asker, answer.retrieval, fresh_timeout_ms=answer.fresh_timeout_ms)
+
+    def _shard_views(self) -> Shards:
+        self._binding()
+        return ShardViews(self.settings.answer, self._view, self._loop, self._shards.closed)
+
+    def _view(self, embedder: Embedder, shard: int | None = None) -> IndexView:
+        """Of the whole index, or of one of its partitions."""
+        bound, answer = self._binding(), self.settings.answer
+        open_database, folder = bound.open_database, bound.folder
+        if shard is not None:
+            open_database = partial(bound.open_shard, shard) if bound.open_shard else open_database
+            folder = folder / f"shard-{shard}" if folder else None
+        return IndexView(
+            bound.broker,
+            self.settings.answered_topic,
+            embedder.fingerprint(),
+            embedder.dimensions,
+            open_database,
+            settings=answer.view,
+            language=answer.retrieval.language,
+            folder=folder,
+            only=shard,
+        )
+
+    def _binding(self) -> _Bound:
+        if self._bound is None:
+            raise PlanError(
+                "the document pipeline is not bound: call pipeline.bind(broker, open_database) before it runs"
+            )
+        return self._bound
 
 
 def bind_answers(
-    app: App, broker: Broker, open_database: Callable[[], Database], folder: Path | None = None
+    app: App,
+    broker: Broker,
+    open_database: Callable[[], Database],
+    folder: Path | None = None,
+    open_shard: Callable[[int], Database] | None = None,
 ) -> list[Answer]:
-    """Binds every `answer` step of an app, for whoever runs apps; those found (none: the app answers no questions)."""
-    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Answer)]
+    """Binds every `answer` step of an app (and every `search`), for whoever runs apps; the first found (none: no questions here)."""
+    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Answer | Search)]
     for step in steps:
-        step.bind(broker, open_database, folder)
-    return steps
+        step.bind(broker, open_database, folder, open_shard)
+    return [step for step in steps if isinstance(step, Answer)]
 
 
 def reembed(app: App, pipeline: DocumentPipeline) -> None:
@@ -218,9 +280,18 @@ def reembed(app: App, pipeline: DocumentPipeline) -> None:
 
 
 def document_pipeline(
-    app: App, settings: DocumentSettings | None = None, *, ingest: bool = True, answer: bool = True, **options: Any
+    app: App,
+    settings: DocumentSettings | None = None,
+    *,
+    ingest: bool = True,
+    answer: bool = True,
+    search: bool = True,
+    **options: Any,
 ) -> DocumentPipeline:
-    """Adds the pipeline to the app. `options` are those of `DocumentSettings.of` where no settings are given."""
+    """Adds the pipeline to the app. `options` are those of `DocumentSettings.of` where no settings are given.
+
+    `search`: whether this app's workers hold the shards of an index that is in shards; without effect for one that is not.
+    """
     pipeline = DocumentPipeline(settings or DocumentSettings.of(app.name, **options))
     if ingest:
         documents = app.records(pipeline.topic("documents")).then(pipeline.ingest, name="ingest")
@@ -231,4 +302,7 @@ def document_pipeline(
         questions = app.records(pipeline.topic("queries")).then(pipeline.answer, name="answer")
         questions.output(ANSWERS).to(pipeline.topic("answers"))
         questions.output(RETRIEVALS).to(pipeline.topic("retrievals"))
+    if search and pipeline.search is not None:
+        requests = app.records(pipeline.topic("shard_queries")).then(pipeline.search, name="search")
+        requests.to(pipeline.topic("shard_hits"), key="key")
     return pipeline

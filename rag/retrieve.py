@@ -23,15 +23,16 @@ import numpy as np
 from .document import Hit
 from .filters import Matcher
 from .index import Bitmap, Index, Numbers, Vector, Vectors, top
-from .ranking import Pool, made_ranking
+from .keywords import Keywords
+from .ranking import Pool, Ranking, made_ranking
 from .remote_index import RemoteIndex
 from .settings import RetrievalSettings
 from .view_state import ViewState
 
-_SIGMA_USUAL: Final = 0.105
+SIGMA_USUAL: Final = 0.105
 _SIGMA_USUAL_PAIRS: Final = 200
 """How many pairs the usual value counts for."""
-_SIGMA_SAMPLE: Final = 256
+SIGMA_SAMPLE_CHUNKS: Final = 256
 _SIGMA_MIN: Final = 0.01
 _SIGMAS_MAX: Final = 1_000
 """Tenants whose sigma is kept."""
@@ -74,7 +75,7 @@ class Retriever:
 
     def __init__(self, view: ViewState, settings: RetrievalSettings) -> None:
         self.view = view
-        self.ranking = made_ranking(settings)
+        self.ranking: Ranking = made_ranking(settings)
         self._settings = settings
         self._sigmas: OrderedDict[str | None, tuple[float, int]] = OrderedDict()
         """By tenant, with the number of chunks it was estimated at."""
@@ -124,14 +125,14 @@ class Retriever:
         index = self.view.index
         if self._is_sigma_due(tenant) and not isinstance(index, RemoteIndex):
             self._keep_sigma(tenant, estimated_sigma(index, self._all(tenant)))
-        return self._sigmas.get(tenant, (_SIGMA_USUAL, 0))[0]
+        return self._sigmas.get(tenant, (SIGMA_USUAL, 0))[0]
 
     async def _refresh_sigma(self, index: RemoteIndex, tenant: str | None) -> None:
         if self._is_sigma_due(tenant):
-            self._keep_sigma(tenant, _sigma_of(await index.fetch(_sample(self._all(tenant)))))
+            self._keep_sigma(tenant, sigma_of(await index.fetch(_sample(self._all(tenant)))))
 
     def _is_sigma_due(self, tenant: str | None) -> bool:
-        _, at = self._sigmas.get(tenant, (_SIGMA_USUAL, -1))
+        _, at = self._sigmas.get(tenant, (SIGMA_USUAL, -1))
         return at < 0 or abs(self._count(tenant) - at) * 10 > at
 
     def _keep_sigma(self, tenant: str | None, sigma: float) -> None:
@@ -177,8 +178,9 @@ class Retriever:
 
         return self.view.metadata.bitmap(f"{tenant!r} {chosen!r} {sorted(without)!r}", test)
 
-    def _worded(self, wanted: Wanted, allowed: Bitmap | None) -> _Worded:
-        numbers, scores = self.ranking.words(self.view.keywords, wanted.question, self.numbers(wanted.tenant))
+    def _worded(self, wanted: Wanted, allowed: Bitmap | None, keywords: Keywords | None = None) -> _Worded:
+        words = keywords or self.view.keywords
+        numbers, scores = self.ranking.words(words, wanted.question, self.numbers(wanted.tenant))
         if allowed is not None:
             kept = numbers < len(allowed)
             kept[kept] = allowed[numbers[kept]]
@@ -188,18 +190,19 @@ class Retriever:
 
 def _sample(numbers: Numbers) -> Numbers:
     """Evenly over all."""
-    return numbers[:: max(1, len(numbers) // _SIGMA_SAMPLE)][:_SIGMA_SAMPLE]
+    return numbers[:: max(1, len(numbers) // SIGMA_SAMPLE_CHUNKS)][:SIGMA_SAMPLE_CHUNKS]
 
 
 def estimated_sigma(index: Index, numbers: Numbers) -> float:
     """Standard deviation of the cosine between pairs out of an even sample, drawn towards the usual value."""
-    return _sigma_of(index.vectors(_sample(numbers)))
+    return sigma_of(index.vectors(_sample(numbers)))
 
 
-def _sigma_of(sample: Vectors) -> float:
+def sigma_of(sample: Vectors) -> float:
+    """Of these unit rows; the usual value where there are too few."""
     if len(sample) < 2:
-        return _SIGMA_USUAL
+        return SIGMA_USUAL
     cosines = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
     pairs = len(cosines)
-    variance = (pairs * float(np.var(cosines)) + _SIGMA_USUAL_PAIRS * _SIGMA_USUAL**2) / (pairs + _SIGMA_USUAL_PAIRS)
+    variance = (pairs * float(np.var(cosines)) + _SIGMA_USUAL_PAIRS * SIGMA_USUAL**2) / (pairs + _SIGMA_USUAL_PAIRS)
     return max(_SIGMA_MIN, math.sqrt(variance))

@@ -92,6 +92,32 @@ class ViewSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """An index in shards: each worker holds some partitions of `index-updates`, every question is asked of all."""
+
+    deadline_ms: int = 5_000
+    """How long a shard may take to answer. A question waits no longer for one, and says which were missing; a shard that is left
+    out is not asked again for this question."""
+    retry_ms: int = 50
+    """A shard that is there and has not come far enough yet is asked again after so long."""
+    pending_max: int = 10_000
+    """Requests to shards that a process waits for at once; a question beyond it is answered with an error."""
+    concurrency_max: int = 16
+    """Requests that a shard works on at once."""
+    pending_rows_max: int = 1_000
+    """Requests that a shard reads before it has answered them."""
+    retention_ms: int = 3_600_000
+    """Of the topics between, where they are made: nobody wants an old request or reply."""
+    partitions_interval_ms: int = 30_000
+    """How often it is looked whether `index-updates` has other partitions now."""
+
+    def __post_init__(self) -> None:
+        for name in ("deadline_ms", "retry_ms", "pending_max", "concurrency_max", "pending_rows_max", "retention_ms"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerSettings:
     """Questions -> answers."""
 
@@ -110,6 +136,8 @@ class AnswerSettings:
     price: Price | None = None
     """Of the model, for `cost`; None: not known."""
     view: ViewSettings = ViewSettings()
+    sharded: ShardSettings | None = None
+    """None: every answering process holds the whole index."""
     ready_timeout_ms: int = 60_000
     """How long a question waits for an index that is still catching up at the start."""
     fresh_timeout_ms: int = 10_000

@@ -41,6 +41,22 @@ class _Known:
     """Signature it was asked again for, until the answer comes."""
 
 
+class NoStandingQuestions:
+    """Where no process holds the whole index: nothing can be looked at again. What stood before keeps the answer it has."""
+
+    def put(self, place: Place, standing: Standing, *, failed: bool = False) -> None:
+        _LOG.warning("standing question %r is not kept up to date: the index is in shards", place[1])
+
+    def drop(self, place: Place) -> None:
+        """Nothing stands."""
+
+    def forget(self, partition: int) -> None:
+        """Nothing stands."""
+
+    async def run(self) -> None:
+        """There is nothing to do."""
+
+
 class StandingQuestions:
     """Of one process. `put`, `drop` and `forget` from any thread; `run` in the loop of the view."""
 

@@ -49,7 +49,9 @@ class IndexView:
         language: str = "english",
         folder: Path | None = None,
         clock_ms: Callable[[], int] = _wall_ms,
+        only: int | None = None,
     ) -> None:
+        """`only`: the one partition that is read, where a process holds a shard of the index; None: all."""
         self.settings = settings or ViewSettings()
         self._broker = broker
         self._topic = topic
@@ -59,6 +61,7 @@ class IndexView:
         self._language = language
         self._folder = folder
         self._clock_ms = clock_ms
+        self._only = only
         self._state: ViewState | None = None
         self._targets: dict[int, int] | None = None
         self._failure: BaseException | None = None
@@ -204,9 +207,13 @@ class IndexView:
             self._state, self._targets = state, None
             self._checked_at_ms = self._clock_ms()
         self._looked_at_ms = self._clock_ms()
-        for partition in range(info.partitions):
+        for partition in self._read(info.partitions):
             self._state.positions.setdefault(partition, 0)
         return self._state
+
+    def _read(self, partitions: int) -> Sequence[int]:
+        """Of so many that there are."""
+        return [one for one in range(partitions) if self._only is None or one == self._only]
 
     async def _begin(self, reader: Reader, state: ViewState) -> None:
         """Where to read on. Records deleted before we read them may have been removals: then from the beginning."""
@@ -253,7 +260,7 @@ class IndexView:
         info = (await self._broker.describe_topics([self._topic])).get(self._topic)
         if info is None or info.topic_id != state.plan.topic_id:
             return False
-        added = [Partition(self._topic, index) for index in range(info.partitions) if index not in state.positions]
+        added = [Partition(self._topic, one) for one in self._read(info.partitions) if one not in state.positions]
         if added:
             begins = await reader.begin_offsets(added)
             state.positions.update({one.index: begins[one] for one in added})

@@ -230,6 +230,14 @@ class ViewState:
         values = [self._pending.get(key) or stored[key] or b"" for key in keys]
         return [read_update(key, value[_NUMBER_BYTES:]).chunk for key, value in zip(keys, values, strict=True)]
 
+    def keys(self, numbers: Sequence[int]) -> list[str]:
+        """Of numbers that are there."""
+        return [(self._keys[number] or b"").decode() for number in numbers]
+
+    def numbers_of(self, keys: Sequence[str]) -> list[int]:
+        """Of the chunks with these keys; those that are not there are passed over."""
+        return [self._numbers[key] for text in keys if (key := text.encode()) in self._numbers]
+
     def held(self, keys: Sequence[bytes]) -> list[tuple[Chunk, Vector]]:
         """The chunks of these records that are there, with their vectors."""
         numbers = [self._numbers[key] for key in dict.fromkeys(keys) if key in self._numbers]

@@ -70,7 +70,7 @@ class Door:
 
     @property
     def has_index(self) -> bool:
-        return self._parts is not None
+        return self._parts is not None and self._parts.sharded is None
 
     @property
     def no_answer(self) -> str:

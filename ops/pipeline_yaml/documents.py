@@ -7,6 +7,7 @@ documents:
   splitter: {recursive: {chars_max: 800}}     # or only a name
   embedder: hashing
   index: auto                                 # as by itself; or exact, hnsw
+  sharded: {deadline_ms: 2000}                # or true; each worker holds some partitions of the index (rag/settings.py)
   reranker: maxsim                            # else as the embedder can
   rewriter: llm                               # else the question alone is looked up
   llm: quote
@@ -20,27 +21,38 @@ documents:
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ...rag.answer_options import changed, option_names
-from ...rag.document_topics import TOPICS
+from ...rag.document_topics import SHARD_TOPICS, TOPICS
 from ...rag.errors import PartError
 from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
 from ...rag.pipeline import DocumentSettings, document_pipeline
-from ...rag.settings import AnswerSettings
+from ...rag.settings import AnswerSettings, ShardSettings
 from ...topics.topic import topic
 from ...workers.app import App
 from ..feed import FolderFeed
 from ..setting import did_you_mean
 from .parsing import PARSING_KEYS, parsing_of
-from .readers import mapping, placed, text, value, whole
+from .readers import flag, mapping, placed, text, value, whole
 from .tree import Entry, Leaf, Mapping
 
 PARTS: Final = ("splitter", "embedder", "index", "reranker", "rewriter", "llm")
-KEYS: Final = ("sources", *PARSING_KEYS, *PARTS, "retrieve", "answer", "topics", "partitions", "models", "answer_model")
+KEYS: Final = (
+    "sources",
+    *PARSING_KEYS,
+    *PARTS,
+    "retrieve",
+    "answer",
+    "sharded",
+    "topics",
+    "partitions",
+    "models",
+    "answer_model",
+)
 
 DEFAULTS: Final = {"embedder": "hashing"}
 """Nothing that needs a model, a key or a network is taken unless it is named."""
@@ -53,6 +65,8 @@ def documents_of(entry: Entry, app: App) -> FolderFeed | None:
     options: dict[str, Any] = {**DEFAULTS, **{kind: _part(kind, one) for kind in PARTS if (one := given.get(kind))}}
     if retrieve := given.get("retrieve"):
         options |= _retrieve(retrieve)
+    if sharded := given.get("sharded"):
+        options["sharded"] = _sharded(sharded)
     if topics := given.get("topics"):
         options["topics"] = _topics(topics)
     if models := given.get("models"):
@@ -119,6 +133,18 @@ def _retrieve(entry: Entry) -> dict[str, Any]:
     return ({"k": whole(k)} if k else {}) | ({"ranking": _part("ranking", ranking)} if ranking else {})
 
 
+def _sharded(entry: Entry) -> ShardSettings | bool:
+    """`sharded: true`, or a mapping of how."""
+    if isinstance(entry.value, Leaf):
+        return flag(entry)
+    given = mapping(entry, "true, or a mapping such as {deadline_ms: 2000}")
+    given.check_keys([one.name for one in fields(ShardSettings)], "sharded")
+    try:
+        return ShardSettings(**{one.key: whole(one) for one in given})
+    except ValueError as error:
+        entry.place.fail(f"'sharded': {error}")
+
+
 def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
     given = mapping(entry, "a mapping such as {strategy: adaptive}")
     given.check_keys([name for name in option_names(parts=False) if name != "k"], "answer")
@@ -132,7 +158,7 @@ def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
 
 def _topics(entry: Entry) -> dict[str, str]:
     given = mapping(entry, "a mapping of the pipeline's topics to names of yours")
-    given.check_keys(TOPICS, "the topics of documents")
+    given.check_keys((*TOPICS, *SHARD_TOPICS), "the topics of documents")
     for one in given:
         with placed(one.value.place):
             topic(text(one))

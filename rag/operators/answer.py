@@ -34,6 +34,9 @@ from ..settings import AnswerSettings
 from ..shared import Shared
 from ..standing import Standing, revised
 
+Bind = Callable[[Broker, Callable[[], Database], Path | None, Callable[[int], Database] | None], None]
+"""Broker, the index's database, a folder beside it, and the database of each shard where the index is in shards."""
+
 ANSWERS = 0
 RETRIEVALS = 1
 _ENDED: Final = AnswerValue("", "")
@@ -48,7 +51,7 @@ class Answer:
 
     settings: AnswerSettings
     parts: Shared[AnswerParts] = field(compare=False, repr=False)
-    bind: Callable[[Broker, Callable[[], Database], Path | None], None] = field(compare=False, repr=False)
+    bind: Bind = field(compare=False, repr=False)
     """Where the index is read from and kept: see `rag/pipeline.py`."""
     topics: DocumentTopics | None = field(default=None, compare=False, repr=False)
     """Of its pipeline, for who stands before it (`ops/gateway`)."""
@@ -208,6 +211,7 @@ class AnswerRun(AsyncOperator):
             "prompt_tokens": answer.tokens.prompt,
             "completion_tokens": answer.tokens.completion,
             **self._parts.endpoint_counts.take(),
+            **self._parts.shard_counts(answer),
         }
         for what, amount in counts.items():
             if amount:

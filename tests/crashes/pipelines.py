@@ -9,6 +9,7 @@ from tests.crashes import (
     cases_patterns,
     cases_reducers,
     cases_rows,
+    cases_shards,
     cases_tables,
     cases_windows,
 )
@@ -23,5 +24,6 @@ CASES = [
     cases_groups.CASE,
     *cases_tables.CASES,
     cases_documents.CASE,
+    cases_shards.CASE,
 ]
 BY_NAME = {case.name: case for case in CASES}

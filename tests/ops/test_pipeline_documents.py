@@ -17,6 +17,7 @@ from millstream.rag.conversation import ConversationSettings
 from millstream.rag.operators.answer import Answer
 from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import DocumentSettings, document_pipeline
+from millstream.rag.settings import ShardSettings
 from millstream.workers.graph import Work
 
 RIGHT = """\
@@ -32,6 +33,7 @@ documents:
   retrieve: {k: 3, ranking: {hybrid: {vector_weight: 0.7}}}
   answer: {strategy: adaptive, documents_max: 9, posterior: true, evidence: {best: 1, gap: 0.5, intercept: -9}}
   topics: {queries: questions}
+  sharded: {deadline_ms: 700}
   partitions: 2
 """
 
@@ -49,6 +51,7 @@ def test_yaml_and_python_give_the_same_graph() -> None:
         adaptive=AdaptiveSettings(documents_max=9, posterior=True, evidence=Evidence(1, 0.5, -9)),
         k=3,
         ranking=Part("hybrid", {"vector_weight": 0.7}),
+        sharded=ShardSettings(deadline_ms=700),
         topics={"queries": "questions"},
         partitions=2,
     )
@@ -114,6 +117,7 @@ def test_how_it_answers_is_set_by_name() -> None:
             strategy="adaptive",
             adaptive=rule,
             k=3,
+            sharded=ShardSettings(deadline_ms=700),
             ranking=Part("hybrid", {"vector_weight": 0.7}),
         ).answer
     )
@@ -152,6 +156,9 @@ documents_max: 9     | documents_max: some   | 11: 'documents_max': expected a n
 documents_max: 9     | documents_maxx: 9     | 11: 'documents_maxx' is not a key of answer; did you mean 'documents_max'?
 documents_max: 9     | k: 9                  | 11: 'k' is not a key of answer
 best: 1              | bets: 1               | 11: 'evidence': Evidence.__init__() got an unexpected keyword argument 'bets'
+deadline_ms: 700     | deadlin_ms: 700       | 13: 'deadlin_ms' is not a key of sharded; did you mean 'deadline_ms'?
+deadline_ms: 700     | deadline_ms: 0        | 13: 'deadline_ms': expected a whole number from 1 up, got '0'
+{deadline_ms: 700}   | maybe                 | 13: 'sharded': expected true or false, got 'maybe'
 queries: questions   | querys: questions     | 12: 'querys' is not a key of the topics of documents; did you mean 'queries'?
 queries: questions   | queries: "a b"        | 12: topic 'a b': a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'
 """
