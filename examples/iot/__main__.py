@@ -1,4 +1,4 @@
-"""`python -m examples.iot`: half an hour of a plant's sensors, in half a minute."""
+"""`python -m examples.iot`: half an hour of a plant's sensors, in a few seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m examples.support_desk`: one afternoon at a support desk, in half a minute."""
+"""`python -m examples.support_desk`: one afternoon at a support desk, in a few seconds."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from examples.stage import Stage, Untrue, in_memory, play
@@ -55,6 +56,22 @@ def test_it_is_one_command(name: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All as it should be" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+def test_terminated_it_takes_everything_with_it() -> None:
+    """In the middle of its story: Kafka (with its watchdog) and the worker are gone."""
+    command = [sys.executable, "-m", "examples.document_watch"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("revision 0" in line for line in process.stdout)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(started) >= 3
+    assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
 @pytest.mark.slow
