@@ -102,6 +102,10 @@ def _whole(name: str) -> Callable[[AnswerSettings, Any], AnswerSettings]:
     return change
 
 
+def _paid_calls(settings: AnswerSettings, value: Any) -> AnswerSettings:
+    return replace(settings, paid_calls=_typed(settings.paid_calls, "retention_ms", value))
+
+
 def _price(settings: AnswerSettings, value: Any) -> AnswerSettings:
     return replace(settings, price=Price(**_numbers(value)))
 
@@ -132,5 +136,6 @@ _CHANGES: Final[Mapping[str, Callable[[AnswerSettings, Any], AnswerSettings]]] =
     **{name: _whole(name) for name in _NUMBERS},
     "no_answer": lambda settings, value: replace(settings, no_answer=str(value)),
     "evidence": _evidence,
+    "paid_calls_retention_ms": _paid_calls,
     "price": _price,
 }

@@ -16,6 +16,7 @@ from .errors import IndexUnavailableError, MessageError, RagError
 from .filters import filter_of
 from .llm import Said
 from .messages import Query, query_id, read_query
+from .paid_calls import PaidCalls
 from .retrieve import Retriever
 from .settings import AnswerSettings
 from .sharded_index import ShardedIndex, Sought
@@ -62,6 +63,7 @@ class AnswerParts:
         earlier_closed: Callable[[], Awaitable[None]] | None = None,
         *,
         ask_again: Send | None = None,
+        paid: PaidCalls | None = None,
         heard: Sequence[Heard] = (),
         sharded: ShardedIndex | None = None,
     ) -> None:
@@ -73,7 +75,8 @@ class AnswerParts:
         self._loop = loop
         self._earlier_closed = earlier_closed
         self._is_closed = False
-        self.asking = Asking(settings)
+        self._paid = paid
+        self.asking = Asking(settings, paid=paid)
         asked = {"llm": self.asking.llm, "reranker": self.asking.reranker, "embedder": self.asking.embedder}
         self.endpoint_counts = CountsSince(asked)
         self.sharded = sharded
@@ -84,7 +87,7 @@ class AnswerParts:
             else StandingQuestions(self.asking, self._view, self.retriever, ask_again or _nobody)
         )
         self._running: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
         self._retriever: Retriever | None = None
 
     def start(self) -> None:
@@ -97,7 +100,9 @@ class AnswerParts:
             return
         if self._running is None and not self._is_closed:
             self._running = loop.create_task(self._run())
-            self._keeping = loop.create_task(self.standing.run())
+            self._beside = [loop.create_task(self.standing.run())]
+            if self._paid is not None:
+                self._beside.append(loop.create_task(self._paid.run()))
 
     async def _run(self) -> None:
         """After a rebalance that took every task and gave some back, the view before this one still holds the database."""
@@ -124,7 +129,7 @@ class AnswerParts:
 
     async def close(self) -> None:
         self._is_closed = True
-        for task in (self._keeping, self._running):
+        for task in (*self._beside, self._running):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])

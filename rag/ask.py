@@ -23,6 +23,7 @@ from .filters import filter_of
 from .index import Vector
 from .llm import LLM, Completion, Said
 from .messages import Query, Strategy
+from .paid_calls import PaidElsewhere
 from .parts import part_named
 from .prompt import Prompt
 from .ranking import Ranking
@@ -69,13 +70,15 @@ class Seeks(Protocol):
 class Asking:
     """The parts that answer, made from settings; an embedder that is given stays the giver's. Raises PartError."""
 
-    def __init__(self, settings: AnswerSettings, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, settings: AnswerSettings, embedder: Embedder | None = None, paid: PaidElsewhere | None = None
+    ) -> None:
         self.settings = settings
         self.embedder: Embedder = embedder or part_named("embedder", settings.embedder.name, settings.embedder.options)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
         self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
         self._closes_embedder = embedder is None
-        self.completions = Completions(self.llm, self.reranker.fingerprint())
+        self.completions = Completions(self.llm, self.reranker.fingerprint(), paid)
         rewriter = settings.rewriter
         made = None if rewriter is None else part_named("rewriter", rewriter.name, rewriter.options)
         self.understanding = Understanding(self.completions, made, settings.retrieval.language)
@@ -160,7 +163,8 @@ class Asking:
         completion = Completion(None)
         while isinstance(step := next_step(rule, scores, rounds), Ask):
             prompt = self._prompt(query, hits[: step.documents], step, odds=rule.posterior)
-            paid = await self.completions.complete(prompt, query.model, cache, None if rule.posterior else said)
+            hears = None if rule.posterior else said
+            paid = await self.completions.complete(prompt, query.model, cache, hears, query.id)
             completion = paid.completion
             rounds.append(self._round(step, completion))
             entries += [] if paid.entry is None else [paid.entry]

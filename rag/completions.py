@@ -15,6 +15,7 @@ import orjson
 from .call_cache import CallCache, cache_key
 from .document import Tokens, normalised
 from .llm import LLM, Completion, Said, streamed
+from .paid_calls import NoPaidCalls, PaidCall, PaidElsewhere
 from .prompt import VERSION, Prompt
 
 
@@ -27,18 +28,23 @@ class Paid:
 
 
 class Completions:
-    """Of one process: `llm` behind calls that are shared while they are under way.
+    """Of one process: `llm` behind calls that are shared while they are under way, and told in `told_to` once they are paid for.
 
     `configuration`: what the answers depend on beside the model, as the reranker's fingerprint.
     """
 
-    def __init__(self, llm: LLM, configuration: str = "") -> None:
+    def __init__(self, llm: LLM, configuration: str = "", told_to: PaidElsewhere | None = None) -> None:
         self._llm = llm
+        self._told_to = NoPaidCalls() if told_to is None or getattr(llm, "is_free", False) else told_to
         self._configuration = configuration
         self._under_way: dict[bytes, asyncio.Future[Completion]] = {}
 
-    async def complete(self, prompt: Prompt, model: str | None, cache: CallCache, said: Said | None = None) -> Paid:
+    async def complete(
+        self, prompt: Prompt, model: str | None, cache: CallCache, said: Said | None = None, asker: str = ""
+    ) -> Paid:
         """What is found has cost no tokens. Raises what the model raises; then the next who asks is the first again.
+
+        `asker`: the query's id. What it had paid for, and whoever asked for it did not live to say, costs what it cost.
 
         `said` hears the answer while the model speaks; what was found, or asked for by another, is heard in one piece.
         """
@@ -50,14 +56,28 @@ class Completions:
             await asyncio.wait([shared])
             if not shared.cancelled():  # else whoever asked has gone, and the next asks
                 return _not_paid(shared.result(), said)
-        asking = self._llm.complete(prompt, model) if said is None else streamed(self._llm, prompt, model, said)
-        self._under_way[key] = asked = asyncio.ensure_future(asking)
+        self._under_way[key] = asked = asyncio.ensure_future(self._asked(key, asker, prompt, model, said))
         try:
             completion = await asked
         finally:
             if self._under_way.get(key) is asked:
                 del self._under_way[key]
         return Paid(completion, (key, completion_bytes(completion)))
+
+    async def _asked(self, key: bytes, asker: str, prompt: Prompt, model: str | None, said: Said | None) -> Completion:
+        """By somebody whose answer was never committed, else now."""
+        call = await self._told_to.find(key)
+        if call is not None:
+            completion = completion_of(call.result)
+            if said is not None and completion.text:
+                said(completion.text)
+            return completion if call.asker == asker else replace(completion, tokens=Tokens())
+        if said is None:
+            completion = await self._llm.complete(prompt, model)
+        else:
+            completion = await streamed(self._llm, prompt, model, said)
+        await self._told_to.tell(key, PaidCall(asker, completion_bytes(completion)))
+        return completion
 
 
 def _not_paid(completion: Completion, said: Said | None) -> Paid:

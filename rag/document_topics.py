@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-TOPICS = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "dead_letters")
+TOPICS = (
+    "documents",
+    "index_updates",
+    "documents_status",
+    "queries",
+    "answers",
+    "retrievals",
+    "paid_calls",
+    "dead_letters",
+)
 
 SHARD_TOPICS = ("shard_queries", "shard_hits")
 """Of an index in shards; others have no such topics."""
@@ -21,6 +30,7 @@ class DocumentTopics:
     queries: str
     answers: str
     retrievals: str
+    paid_calls: str
     dead_letters: str
     shard_queries: str = ""
     shard_hits: str = ""

@@ -39,6 +39,7 @@ from .operators.answer import ANSWERS, RETRIEVALS, Answer
 from .operators.ingest import STATUS, UPDATES, Ingest
 from .operators.reembed import Reembed, ReembedSettings
 from .operators.search import Search
+from .paid_calls import PaidCalls
 from .parse_job import Part
 from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ShardSettings, ViewSettings
 from .shard_asker import ShardAsker, ShardTopics
@@ -213,11 +214,16 @@ class DocumentPipeline:
             self._loop,
             self.answer.parts.closed,
             ask_again=AskedAgain(bound.broker, self.settings.topics.queries).send,
+            paid=self._told_to(bound.broker),
             heard=self.heard,
             sharded=None if settings.sharded is None else self._sharded(bound.broker, settings.sharded),
         )
         self.view = None if parts.sharded is not None else parts.view
         return parts
+
+    def _told_to(self, broker: Broker) -> PaidCalls | None:
+        settings = self.settings.answer.paid_calls
+        return PaidCalls(broker, self.settings.topics.paid_calls, settings) if settings.retention_ms else None
 
     def _sharded(self, broker: Broker, settings: ShardSettings) -> ShardedIndex:
         topics, answer = self.settings.topics, self.settings.answer

@@ -43,9 +43,10 @@ class Building:
         self._touched.update(numbers.tolist())
 
     def run(self) -> None:
-        """One round."""
+        """One round. Again before `finish`, there is nothing to do."""
         for start in range(0, len(self._round), _ADDED_MAX):
             self._build(self._round[start : start + _ADDED_MAX])
+        self._round = self._round[:0]
 
     def finish(self) -> bool:
         """False: much has changed meanwhile, and `run` is to be called again."""

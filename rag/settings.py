@@ -118,6 +118,24 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidCallSettings:
+    """What models said, told to the other workers before it is committed (`rag/paid_calls.py`)."""
+
+    retention_ms: int = 3_600_000
+    """How far back a worker reads at its start, and how long the topic keeps them. 0: nothing is told."""
+    entries_max: int = 10_000
+    """Held in memory, the newest."""
+    ready_timeout_ms: int = 10_000
+    """How long the first question waits until what was told before the start is read."""
+    tell_timeout_ms: int = 5_000
+    """How long an answer waits for the broker to have it; then it goes on."""
+    poll_timeout_ms: int = 500
+    poll_records_max: int = 1_000
+    retry_pause_ms: int = 1_000
+    """After the broker could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerSettings:
     """Questions -> answers."""
 
@@ -146,6 +164,7 @@ class AnswerSettings:
     """For everything together."""
     cache_entries_max: int = 10_000
     """What the model said, kept by what it was asked (prompt, chunks, configuration), per task."""
+    paid_calls: PaidCallSettings = PaidCallSettings()
     standing_max: int = 10_000
     """Standing questions, per task. One more is answered with an error, and does not stand."""
     standing_retries_max: int = 20

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..document import Tokens
 from ..errors import ModelRefusedError
@@ -30,6 +30,9 @@ class _Sentence(NamedTuple):
 
 class Quote:
     """`coverage_min`: share of the question's weight a sentence must hold to be quoted. `sentences_max`: how many at most."""
+
+    is_free: Final = True
+    """Asked again it costs nothing, so other workers need not be told what it said."""
 
     def __init__(self, coverage_min: float = 0.3, sentences_max: int = 2, language: str = "english") -> None:
         if not 0 < coverage_min <= 1 or sentences_max < 1:

@@ -10,9 +10,11 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.scenarios.orders import WINDOW_MS
+
+ASKED_MAX = 100
 
 SILENT = 0
 """Of librdkafka's log: brokers that are away are what these runs are about."""
@@ -87,10 +89,18 @@ class Watcher:
 
 
 def end_of(consumer: Consumer, partition: TopicPartition) -> int:
-    """The last stable offset."""
-    ends = consumer.get_watermark_offsets(partition, timeout=30, cached=False)
-    assert ends is not None, f"{partition}: no answer"
-    return int(ends[1])
+    """The last stable offset. A topic that was just made may have no leader yet: then it is asked again."""
+    for _ in range(ASKED_MAX):
+        try:
+            ends = consumer.get_watermark_offsets(partition, timeout=30, cached=False)
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+            consumer.poll(0.1)
+        else:
+            assert ends is not None, f"{partition}: no answer"
+            return int(ends[1])
+    raise AssertionError(f"{partition} has no leader")
 
 
 @dataclass(frozen=True)
