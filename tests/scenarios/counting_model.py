@@ -1,6 +1,6 @@
 """A language model on 127.0.0.1 with OpenAI's shape that counts who asked it: what is counted has to be paid for.
 
-A question names its case (`Case-17`). Every seventh case takes long, so that what was answered after it waits for it.
+A question names its case (`Case-17`). Every seventh case waits until it is let go, and what was answered after it waits for it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-_SLOW_S, _FAST_S = 0.8, 0.02
-
 
 @dataclass
 class Counted:
@@ -23,6 +21,8 @@ class Counted:
     url: str = ""
     asked: Counter[int] = field(default_factory=Counter)
     answered: Counter[int] = field(default_factory=Counter)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is clear, every seventh case waits."""
 
 
 @asynccontextmanager
@@ -52,7 +52,8 @@ async def counting_model() -> AsyncIterator[Counted]:
 async def _answer(writer: asyncio.StreamWriter, request: str, counted: Counted) -> None:
     case = int(re.findall(r"Case-(\d+)", request)[-1])
     counted.asked[case] += 1
-    await asyncio.sleep(_FAST_S if case % 7 else _SLOW_S)
+    if case % 7 == 0:
+        await counted.go.wait()
     message = {"role": "assistant", "content": f"Town{case} [1]"}
     usage = {"prompt_tokens": 100, "completion_tokens": 5}
     body = json.dumps({"model": "counted", "choices": [{"message": message}], "usage": usage}).encode()

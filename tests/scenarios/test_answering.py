@@ -137,9 +137,11 @@ async def played(job: Job, folder: Path, counted: Counted, enough: Callable[[Pla
                 break
             await play.put(turn % VERSIONS)
             wanted = counted.answered.total() + chance.randrange(3, 12)
+            counted.go.clear()
             await play.ask(15)
             await until(partial(_reached, counted, wanted))
             await play.kill(chance.choice(WORKERS))
+            counted.go.set()
             await until(play.all_answered)
         await play.put(VERSIONS)
         await until(lambda: _indexed(play, VERSIONS))
