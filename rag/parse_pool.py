@@ -10,6 +10,7 @@ What this is not: a sandbox. A process can still read files; run the worker as a
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -21,6 +22,9 @@ from .parse_job import HEADER, OUT_OF_MEMORY, ParseJob, Pieces, read_reply
 
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 _REPLY_BYTES_MAX: Final = 256 << 20
+_PIPE_BYTES: Final = 1 << 16
+_PIPE_TIMEOUT_S: Final = 1.0
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class _Worker:
         try:
             async with asyncio.timeout(5):
                 await self.process.wait()
+                await self._read_up()
         except TimeoutError:
             await self.kill()
 
@@ -75,6 +80,17 @@ class _Worker:
         await self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
+        await self._read_up()
+
+    async def _read_up(self) -> None:
+        """To the end of its pipe: only then asyncio lets go of the process, and the event loop may be closed."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(_PIPE_TIMEOUT_S):
+                while await self.process.stdout.read(_PIPE_BYTES):
+                    continue
+        except TimeoutError:
+            _LOG.warning("a parsing process that has ended left its pipe open: it has started another one")
 
 
 class ParsePool:

@@ -28,6 +28,7 @@ from .errors import InvariantError, NotHereError
 from .fingerprint import fingerprint_of
 from .global_tables import GlobalTables
 from .instrument import Instrument, Silent
+from .lingering import let_go
 from .membership import Membership
 from .opening import found_state, input_ends
 from .phase import Phase
@@ -133,6 +134,7 @@ class Worker:
             self.databases.close()
             executor.shutdown(wait=True)
             restorer.shutdown(wait=True)
+            await let_go(self.app.graph)
             await self.broker.stop()
             self._over.set()
         if self._failure is not None:

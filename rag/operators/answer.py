@@ -67,6 +67,10 @@ class Answer:
     def build(self, inputs: Sequence[Schema]) -> AnswerRun:
         return AnswerRun(self.settings, self.parts)
 
+    async def closed(self) -> None:
+        """Until what its tasks shared, and have all given back, is closed."""
+        await self.parts.closed()
+
     def describe(self) -> Mapping[str, str]:
         return {
             "embedder": self.settings.embedder.name,

@@ -58,6 +58,10 @@ class Ingest:
     def build(self, inputs: Sequence[Schema]) -> IngestRun:
         return IngestRun(self.settings, self.parts)
 
+    async def closed(self) -> None:
+        """Until what its tasks shared, and have all given back, is closed."""
+        await self.parts.closed()
+
     def describe(self) -> Mapping[str, str]:
         return {
             "embedder": self.settings.embedder.name,

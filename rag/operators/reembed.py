@@ -83,6 +83,10 @@ class Reembed:
     def build(self, inputs: Sequence[Schema]) -> ReembedRun:
         return ReembedRun(self.settings, self.parts)
 
+    async def closed(self) -> None:
+        """Until what its tasks shared, and have all given back, is closed."""
+        await self.parts.closed()
+
     def describe(self) -> Mapping[str, str]:
         return {"embedder": self.settings.embedder.name, "vectors": self.settings.vector_type}
 

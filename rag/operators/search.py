@@ -43,6 +43,10 @@ class Search:
     def build(self, inputs: Sequence[Schema]) -> SearchRun:
         return SearchRun(self.settings.sharded or ShardSettings(), self.parts)
 
+    async def closed(self) -> None:
+        """Until what its tasks shared, and have all given back, is closed."""
+        await self.parts.closed()
+
     def describe(self) -> Mapping[str, str]:
         return {
             "embedder": self.settings.embedder.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
@@ -103,3 +104,16 @@ async def test_a_process_is_replaced_after_its_share_of_documents() -> None:
         await pool.parse(ParseJob(b"x", "text/plain", Part("text"), RECURSIVE))
     assert pool.started == 2
     await pool.close()
+
+
+def test_an_event_loop_may_be_closed_as_soon_as_the_pool_is() -> None:
+    """Nothing of a process is left to asyncio, whether it was idle or killed at its work."""
+
+    async def parsed() -> list[Any]:
+        pool = ParsePool(ParseSettings(processes_max=1))
+        await pool.parse(job(b"A lamp.", parser=Part("text")))
+        transports = [worker.process._transport for worker in pool._idle]  # type: ignore[attr-defined]
+        await pool.close()
+        return [transport._closed for transport in transports]
+
+    assert asyncio.run(parsed()) == [True]

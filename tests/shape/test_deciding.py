@@ -33,6 +33,7 @@ SHELL = (
     "workers/fingerprint_topic.py",  # reads and writes what is kept of an app's stores
     "workers/global_tables.py",  # follows topics
     "workers/operator.py",  # the protocol AsyncOperator
+    "workers/lingering.py",  # waits for what steps share to be closed
     "workers/membership.py",  # hears of rebalances
     "workers/outbox.py",  # acknowledgements
     "workers/shard_runtime.py",  # performs a shard's instructions
