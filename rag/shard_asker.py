@@ -15,6 +15,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -70,7 +71,10 @@ class ShardAsker:
         self._name = (name or uuid.uuid4().hex).encode()
         self._waiting: dict[str, _Waiting] = {}
         self._producer: Producer | None = None
+        self._opening = asyncio.Lock()
         self._ready = asyncio.Event()
+        self._at = -1
+        """Next offset of the replies; none yet."""
         self._sent = 0
         self._shards = 0
         self._counted_at_s = 0.0
@@ -123,17 +127,19 @@ class ShardAsker:
     async def _one(self, shard: int, request: ShardQuery, timeout_ms: int) -> ShardReply | str:
         """Its reply, or why there is none."""
         reason = f"no answer within {timeout_ms} ms"
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_ms / 1000):
                 await self._ready.wait()
-                while (reply := await self._replied(shard, request)).later:
+                while True:
+                    try:
+                        reply = await self._replied(shard, request)
+                    except TopicsError as error:
+                        reply = ShardReply(shard, later=str(error))
+                    if not reply.later:
+                        return reply
                     reason = reply.later
                     await asyncio.sleep(self.settings.retry_ms / 1000)
-                return reply
-        except TimeoutError:
-            return reason
-        except TopicsError as error:
-            return str(error)
+        return reason
 
     async def _replied(self, shard: int, request: ShardQuery) -> ShardReply:
         self._sent += 1
@@ -146,49 +152,71 @@ class ShardAsker:
             del self._waiting[known]
 
     async def _send(self, shard: int, value: bytes) -> None:
-        if self._producer is None:
-            raise BrokerUnavailableError("the connection to the shards was lost")
+        producer = await self._opened()
         target = Partition(self._topics.shard_queries, shard)
-        await (await self._producer.send(target, Records(large_binary([self._name]), large_binary([value]))))
+        try:
+            await (await producer.send(target, Records(large_binary([self._name]), large_binary([value]))))
+        except TopicsError:
+            await self._give_up(producer)  # after a send that failed it takes no more
+            raise
+
+    async def _opened(self) -> Producer:
+        async with self._opening:
+            if self._producer is None:
+                producer = self._broker.producer()
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.drop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _give_up(self, producer: Producer) -> None:
+        if self._producer is producer:
+            self._producer = None
+            await producer.drop()
 
     # Replies
 
     async def run(self) -> None:
         """Until cancelled. Raises ConfigurationError (rights)."""
-        while True:
-            try:
-                await self._follow()
-            except BrokerUnavailableError as error:
-                _LOG.warning("shards: %s; trying again", error)
-                await asyncio.sleep(_PAUSE_S)
+        try:
+            while True:
+                try:
+                    await self._follow()
+                except BrokerUnavailableError as error:
+                    _LOG.warning("shards: %s; trying again", error)
+                    await asyncio.sleep(_PAUSE_S)
+        finally:
+            if self._producer is not None:
+                await self._give_up(self._producer)
 
     async def _follow(self) -> None:
-        producer, reader = self._broker.producer(), self._broker.reader(isolation="read_uncommitted")
+        reader = self._broker.reader(isolation="read_uncommitted")
         try:
-            await producer.start()
             await reader.start()
             await self._begin(reader)
-            self._producer = producer
             self._ready.set()
             while True:
                 for fetch in await reader.poll(timeout_ms=_POLL_MS, records_max=_POLL_RECORDS_MAX):
                     self._arrived(fetch)
         finally:
             self._ready.clear()
-            self._producer = None
             await reader.stop()
-            await producer.stop()
 
     async def _begin(self, reader: Reader) -> None:
-        """At the end: whatever is there was for somebody else."""
+        """At the end, whatever is there was for somebody else; or where an earlier reader was, so that no reply is passed over."""
         topic = self._topics.shard_hits
         found = await self._broker.describe_topics([topic])
         if topic not in found:
             raise BrokerUnavailableError(f"there is no topic {topic!r} yet")
         mine = Partition(topic, (murmur2(self._name) & 0x7FFFFFFF) % found[topic].partitions)
-        reader.assign(await reader.end_offsets([mine]))
+        begin, end = (await reader.begin_offsets([mine]))[mine], (await reader.end_offsets([mine]))[mine]
+        reader.assign({mine: end if self._at not in range(begin, end) else self._at})
 
     def _arrived(self, fetch: Fetch) -> None:
+        self._at = fetch.next_offset
         for key, value in zip(fetch.keys, fetch.values, strict=True):
             if key == self._name:  # another process may have the same partition
                 self._hear(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
 from millstream.topics.broker import TopicSpec
 from millstream.topics.memory import MemoryBroker
+from millstream.topics.memory.faults import When
 from millstream.topics.partitioner import murmur2
 from tests.crashes.virtual_time import LoopClock, run_virtually
 from tests.rag.shards import TOPICS, Record
@@ -159,6 +161,35 @@ def test_there_are_as_many_shards_as_partitions_and_a_topic_with_others_is_told(
 
     with pytest.raises(IndexUnavailableError, match="has 2 partitions and 'shard-hits' has 3"):
         other.run(count_others)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_request_that_gets_lost_is_made_again(when: When) -> None:
+    """By another producer, since one whose send has failed takes no more; if it had arrived, the first reply to it is late."""
+    playing = Playing(counted)
+    playing.broker.faults.lose("produce", 1, when)
+    asked = playing.ask(0, 1)
+    assert (sorted(asked.replies), asked.missing) == ([0, 1], {})
+
+
+def test_a_reader_that_is_cut_off_begins_anew_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a reply that came meanwhile is heard."""
+    playing = Playing(counted)
+    readers, opened = [], playing.broker.reader
+
+    def noted(**options: Any) -> Any:
+        readers.append(opened(**options))
+        return readers[-1]
+
+    monkeypatch.setattr(playing.broker, "reader", noted)
+
+    async def work() -> Asked:
+        await playing.asker.ask({0: ShardQuery("count")})
+        playing.broker.faults.disconnect(readers[0])
+        return await playing.asker.ask({0: ShardQuery("count")})
+
+    assert sorted(playing.run(work).replies) == [0]
+    assert len(readers) == 3
 
 
 def test_no_more_is_waited_for_than_allowed() -> None:

@@ -41,6 +41,12 @@ class _Send:
     delivered: asyncio.Future[int]
 
 
+def _fail(send: _Send, error: Exception) -> None:
+    """Whoever waited may have been cancelled meanwhile."""
+    if not send.delivered.cancelled():
+        send.delivered.set_exception(error)
+
+
 class MemoryProducer:
     """See the `Producer` protocol."""
 
@@ -126,7 +132,7 @@ class MemoryProducer:
     async def drop(self) -> None:
         self._state = "closed"
         while self._queue:
-            self._queue.pop().delivered.set_exception(BrokerUnavailableError(f"{self._name} was dropped"))
+            _fail(self._queue.pop(), BrokerUnavailableError(f"{self._name} was dropped"))
         self._queued_bytes = 0
         self._cluster.signal.changed()
 
@@ -164,12 +170,13 @@ class MemoryProducer:
             try:
                 after = self._cluster.faults.around("produce", self, partial(self._append, send))
             except FencedError as error:
-                send.delivered.set_exception(self._ended_by(error))
+                _fail(send, self._ended_by(error))
             except Exception as error:  # noqa: BLE001 - also what a test's own fault raises goes to who waits
                 self._send_failed(error)
-                send.delivered.set_exception(error)
+                _fail(send, error)
             else:
-                send.delivered.set_result(after)
+                if not send.delivered.cancelled():
+                    send.delivered.set_result(after)
         self._cluster.signal.changed()
 
     def _send_failed(self, error: Exception) -> None:
