@@ -100,18 +100,29 @@ WHAT = {
 }
 
 
+DRAWN = {
+    ("help.documents", "ingest"),
+    ("ingest", "help.index-updates"),
+    ("ingest", "help.documents-status"),
+    ("help.queries", "answer"),
+    ("answer", "help.answers"),
+    ("answer", "help.retrievals"),
+}
+"""What the plan must say. Dead letters, and what the index reads and asks, are no part of a plan."""
+
+
 def way() -> Drawing:
-    """Topics, and what reads and writes them, are those of the plan."""
+    """Topics, steps, and what reads and writes what, are those of the plan: with another plan there is no picture."""
     app = App("help")
     pipeline = document_pipeline(app, embedder="hashing")
+    planned = {tuple(end.partition(":")[2] for end in arrow) for arrow in outline_of(app).as_json()["arrows"]}
+    assert planned == DRAWN, planned ^ DRAWN
     told = (
         "Documents go through the step ingest to the topic index-updates. Every answering worker reads all of that topic into "
         "its index. Questions go through the step answer, which looks into the index, to answers. A standing question is put "
         "into the topic of questions again when its chunks have changed."
     )
     shown = Way("The way of a document, and of a question", told, 416)
-    planned = {box["name"] for box in outline_of(app).as_json()["boxes"]}
-    topics = pipeline.settings.topics
     columns = {"documents": (20, 70), "queries": (20, 340)} | {
         "index_updates": (500, 70),
         "documents_status": (650, 140),
@@ -121,9 +132,7 @@ def way() -> Drawing:
     }
     boxes = {}
     for name, (x, y) in columns.items():
-        full = getattr(topics, name)
-        assert full in planned or name == "dead_letters", full
-        short = full.removeprefix("help.")
+        short = getattr(pipeline.settings.topics, name).removeprefix("help.")
         boxes[name] = shown.topic(Box(x, y, 142), short, WHAT[short])
     ingest = shown.step(Box(230, 70, 210), pipeline.ingest.kind, "parse, split, diff, embed")
     answer = shown.step(Box(230, 340, 210), pipeline.answer.kind, "retrieve, rerank, ask")
