@@ -15,7 +15,9 @@ BESIDE := $(patsubst %/,%,$(wildcard tests/ benchmarks/ examples/))
 # Two processes share one broker; more would fight over it. With ARGS (some tests only) starting them costs more than it saves.
 JOBS ?= $(if $(ARGS),0,$(shell [ "$$(nproc)" -ge 2 ] && echo 2 || echo 0))
 
-.PHONY: help setup demo test chaos check check-format check-lint check-types check-layers check-shape format bench docs lock clean
+STORY ?= support_desk
+
+.PHONY: help setup demo example test chaos check check-format check-lint check-types check-layers check-shape format bench docs lock clean
 
 help: ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +29,9 @@ setup: ## make .venv from requirements.lock (every other verb does it first)
 
 demo: setup ## windows, joins and answers, live on a real Kafka, with a worker killed (about two minutes)
 	@$(BIN)/millstream demo $(ARGS)
+
+example: setup ## an example with a story, on a real Kafka: STORY=support_desk, document_watch or iot
+	@$(BIN)/python -m examples.$(STORY)
 
 test: setup ## all tests; ARGS="tests/topics -k json" for some, JOBS=0 for one process
 	@echo "test: pytest, $(JOBS) processes (0: in one)"

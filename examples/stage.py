@@ -31,7 +31,7 @@ from millstream.ops.consume import records_of
 from millstream.ops.demo.run import terminated_as_interrupted
 from millstream.ops.feed import feeding
 from millstream.ops.load import load
-from millstream.ops.local_broker import LocalBroker
+from millstream.ops.local_broker import LocalBroker, LocalBrokerError
 from millstream.ops.produce import Row, key_of, send
 from millstream.rag.pipeline import bind_answers
 from millstream.state.stores.memory import MemoryDatabase
@@ -149,9 +149,9 @@ class Stage:
 
 
 def play(example: Path, pipeline: str, story: Story) -> int:
-    """Runs a story on a Kafka of its own, with the pipeline as a process beside it: the exit status, 0 only if all was as told.
+    """Runs a story on a Kafka of its own, with the pipeline as a process beside it.
 
-    Interrupted or terminated it ends what it started, too.
+    Gives the exit status: 0 only if all was as told, 1 if not, 3 where no Kafka starts, 130 when it was interrupted. Interrupted or terminated it ends what it started, too.
     """
     print(f"\n {example.name.replace('_', ' ')}: everything below happens on this machine, now\n", flush=True)
     began = time.monotonic()
@@ -163,6 +163,9 @@ def play(example: Path, pipeline: str, story: Story) -> int:
     except Untrue as error:
         print(f" ✗  {error}\n", flush=True)
         return 1
+    except LocalBrokerError as error:
+        print(f" ✗  no Kafka: {error}\n", flush=True)
+        return 3
     except KeyboardInterrupt:
         return 130
     print(f"\n All as it should be, in {time.monotonic() - began:.0f} s. Read {example.name}/{pipeline}\n", flush=True)
