@@ -151,7 +151,8 @@ class Stage:
 def play(example: Path, pipeline: str, story: Story) -> int:
     """Runs a story on a Kafka of its own, with the pipeline as a process beside it.
 
-    Gives the exit status: 0 only if all was as told, 1 if not, 3 where no Kafka starts, 130 when it was interrupted. Interrupted or terminated it ends what it started, too.
+    Gives the exit status: 0 only if all was as told, 1 if not, 3 where no Kafka starts, 130 when it was interrupted. It ends what it
+    started in any case.
     """
     print(f"\n {example.name.replace('_', ' ')}: everything below happens on this machine, now\n", flush=True)
     began = time.monotonic()

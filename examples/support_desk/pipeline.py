@@ -14,7 +14,7 @@ from millstream.rag.pipeline import document_pipeline
 
 PARTITIONS = 2
 CUSTOMER = {"id": "string", "name": "string", "plan": "string"}
-MESSAGE = {"id": "string", "customer": "string", "text": "string", "ts": "timestamp_ms"}
+MESSAGE = {"id": "string", "talk": "string", "customer": "string", "text": "string", "ts": "timestamp_ms"}
 SOURCE = pl.Struct({"uri": pl.String})
 ANSWER = {"id": "string", "answer": "string", "no_answer": "bool", "sources": pl.List(SOURCE)}
 CUSTOMERS_MIN = 3
@@ -30,17 +30,27 @@ customers = app.table(topic("customers", CUSTOMER, key="id", cleanup="compact"))
 messages = app.stream(topic("messages", MESSAGE, key="customer", event_time="ts"))
 known = messages.join(customers, on="customer")
 
-# A message is a question twice: for the articles themselves, and for what they say. Each plan has articles of its own.
-question = known.select("id", question=pl.col("text"), filter=pl.format("plan in ['all', '{}']", "plan"))
-queries = topic("queries", key="id")
-question.to(queries)
-question.with_columns(strategy=pl.lit("retrieve")).to(queries)
+# A message is a question twice: for what the articles say, understood by what was said before in its conversation (whose id is
+# the record's key), and for the articles themselves. Each plan has articles of its own.
+question = known.select(
+    "id", question=pl.col("text"), filter=pl.format("plan in ['all', '{}']", "plan"), stream=pl.col("talk")
+)
+queries = topic("queries")
+question.to(queries, key="stream")
+question.select("id", "question", "filter", strategy=pl.lit("retrieve")).to(queries, key="id")
 document_pipeline(app, embedder="hashing", splitter="markdown", llm="quote", k=3, partitions=PARTITIONS)
 
 # An answer has the time of its question: beside its message it is a draft. A model may take its time: messages wait for an hour.
 answers = app.stream(topic("answers", ANSWER, key="id"))
 drafts = known.interval_join(answers, on="id", lower="0s", upper="1m", grace="1h").select(
-    "id", "customer", "name", "plan", "text", "answer", article=pl.col("sources").list.first().struct.field("uri")
+    "id",
+    "talk",
+    "customer",
+    "name",
+    "plan",
+    "text",
+    "answer",
+    article=pl.col("sources").list.first().struct.field("uri"),
 )
 drafts.to(topic("drafts", key="id"))
 
