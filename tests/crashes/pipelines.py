@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tests.crashes import (
+    cases_answers,
     cases_documents,
     cases_groups,
     cases_joins,
     cases_patterns,
     cases_reducers,
+    cases_reembed,
     cases_rows,
     cases_shards,
     cases_tables,
@@ -24,6 +26,8 @@ CASES = [
     cases_groups.CASE,
     *cases_tables.CASES,
     cases_documents.CASE,
+    cases_reembed.CASE,
+    cases_answers.CASE,
     cases_shards.CASE,
 ]
 BY_NAME = {case.name: case for case in CASES}

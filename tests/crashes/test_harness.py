@@ -31,8 +31,7 @@ def test_every_operator_and_reducer_is_in_a_pipeline_that_is_crashed() -> None:
     steps = [node.step for case in CASES for node in case.app().graph if isinstance(node, Work)]
     reducers = {reducer.name for step in steps for _, reducer in getattr(step, "aggregates", ())}
     assert _names("workers/operators") - {step.kind for step in steps} == set()
-    # `answer` keeps nothing of its own: what it answers is a reading of the index at some moment (tests/rag).
-    assert _names("rag/operators") - {step.kind for step in steps} == {"answer"}
+    assert _names("rag/operators") - {step.kind for step in steps} == set()
     assert _names("workers/reducers") - reducers == set()
 
 
