@@ -37,7 +37,13 @@ def read_answer(value: bytes | None) -> Answer:
         took_ms=_whole(body.get("took_ms")),
         revision=_whole(body.get("revision")),
         error=fields.text("error"),
+        missing_shards=_missing(fields.object("incomplete")),
     )
+
+
+def _missing(incomplete: Mapping[str, Any]) -> dict[int, str]:
+    reasons = Fields(incomplete, "answers").object("reasons")
+    return {int(shard): str(reason) for shard, reason in reasons.items() if shard.isdecimal()}
 
 
 def read_status(value: bytes | None) -> Status | None:

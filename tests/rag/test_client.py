@@ -109,6 +109,8 @@ def test_answers_and_statuses_are_read_as_they_were_written() -> None:
         1,
     )
     assert read_answer(write_answer(answer)) == answer
+    incomplete = replace(answer, missing_shards={3: "no answer within 5000 ms", 11: "it is catching up"})
+    assert read_answer(write_answer(incomplete)) == incomplete
     assert read_answer(write_answer(Answer("q", "Who?", error="no"))) == Answer("q", "Who?", error="no")
     status = Status("failed", 3, 1, 2, True, "broken", "v2", 40, "text/csv", {"a": 1}, 7)
     assert read_status(write_status(status)) == status

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from millstream.client import AsyncClient
+from millstream.ops.run import bind_index
 from millstream.rag.document import Document
 from millstream.rag.document_topics import SHARD_TOPICS, TOPICS, DocumentTopics
 from millstream.rag.errors import PartError
@@ -17,9 +20,11 @@ from millstream.rag.pipeline import DocumentPipeline, DocumentSettings, document
 from millstream.rag.settings import ShardSettings
 from millstream.state.errors import DiskError
 from millstream.state.stores.memory import MemoryDatabase
+from millstream.topics.kafka.broker import KafkaBroker
 from millstream.topics.memory import MemoryBroker
 from millstream.workers.app import App
 from millstream.workers.worker import Worker
+from tests.polling import until
 from tests.rag.topics import PARTITIONS, ends, following, write
 
 NAMES = DocumentTopics.of("shop")
@@ -158,3 +163,46 @@ def test_an_index_outside_this_process_cannot_be_in_shards() -> None:
     elsewhere = replace(chosen.answer, view=replace(chosen.answer.view, index=Part("somewhere")))
     with pytest.raises(PartError, match="index 'somewhere' cannot be in shards; those that can are auto, exact, hnsw"):
         DocumentPipeline(replace(chosen, answer=elsewhere))
+
+
+@pytest.mark.kafka
+async def test_two_workers_over_a_real_kafka(kafka: str, unique: Callable[[str], str], tmp_path: Path) -> None:
+    """Shards in databases on disk; the second worker takes some of them, and the first takes them back when it has gone."""
+    name = unique("shards")
+    hashing = Part("hashing", {"dimensions": 64})
+    chosen = DocumentSettings.of(name, embedder=hashing, splitter="markdown", sharded=PATIENT, partitions=3)
+
+    def worker(place: str) -> Worker:
+        app, broker = App(name, commit_interval="50ms", instance_id=place), KafkaBroker({"bootstrap.servers": kafka})
+        pipelines.append(document_pipeline(app, chosen))
+        bind_index(app, broker, tmp_path / place)
+        return Worker(app, broker)
+
+    pipelines: list[DocumentPipeline] = []
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        one = worker("one")
+        group.create_task(one.run())
+        await until(lambda: asyncio.sleep(0, one.ready))
+        async with AsyncClient(name, bootstrap=kafka, timeout_s=120) as client:
+            await client.put_many([Document(f"{place}.md", text=f"A lamp is made in {place}.") for place in PLACES])
+
+            async def found() -> set[str]:
+                answer = await client.ask("Where is a lamp made?", k=6, strategy="retrieve", fresh=True)
+                assert answer.missing_shards == {}
+                return {hit.chunk.document for hit in answer.sources}
+
+            assert await found() == EVERYWHERE
+            two = worker("two")
+            group.create_task(two.run())
+            while not two.ready:
+                assert await found() == EVERYWHERE
+            await client.delete("Cork.md")
+            assert await found() == EVERYWHERE - {"Cork.md"}
+            two.stop(leave=True)
+            assert await found() == EVERYWHERE - {"Cork.md"}
+            one.stop()
+    for pipeline in pipelines:
+        await pipeline.ingest.parts.closed()
+        await pipeline.answer.parts.closed()
+        assert pipeline.search is not None
+        await pipeline.search.parts.closed()
