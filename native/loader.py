@@ -22,7 +22,7 @@ FILE: Final = Path(__file__).with_name("libmillstream.so")
 SWITCH: Final = "MILLSTREAM_NATIVE"
 """Environment variable: `0` does without the library."""
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of the calls between Python and C; a library of another version is left alone."""
 
 
@@ -37,7 +37,7 @@ _COUNTS: Final = (
 )
 """Functions that return a number of rows or bytes."""
 
-_WRITES: Final = ("ms_gather", "ms_murmur2", "ms_key_rehash", "ms_key_texts")
+_WRITES: Final = ("ms_gather", "ms_murmur2", "ms_key_rehash", "ms_key_texts", "ms_hash_starts", "ms_hash_search")
 
 
 class BinaryColumn(ctypes.Structure):

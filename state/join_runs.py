@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..native.hash_search import hash_starts
 from .spill import OnDisk, write_columns
 
 Ints = NDArray[np.int64]
@@ -60,14 +61,28 @@ class Run:
         self.tmin, self.tmax = int(kept.times.min()), int(kept.times.max())
         self.order: Rows | None = None
         """By time; made when rows begin to expire one by one."""
+        self.starts = hash_starts(codes)
+        """Where the codes of a hash begin, in a large run."""
         self.expired = 0
         self.disk_bytes = 0
         columns = (codes, rows, kept.times, kept.matched, kept.numbers)
-        self.size_bytes = int(kept.frame.estimated_size()) + sum(column.nbytes for column in columns)
+        self.size_bytes = (
+            int(kept.frame.estimated_size()) + sum(column.nbytes for column in columns) + self._starts_bytes
+        )
         """Of memory."""
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def _starts_bytes(self) -> int:
+        return 0 if self.starts is None else self.starts.size_bytes
+
+    def places(self, codes: Codes, *, right: bool = False) -> Ints:
+        """Where these codes would stand, the first (or behind the last) of equals."""
+        if self.starts is not None:
+            return self.starts.places(self.codes, codes, right=right)
+        return self.codes.searchsorted(codes, "right" if right else "left")
 
     def rows_at(self, at: Ints) -> Ints | Rows:
         """Rows of the frame, of codes."""
@@ -102,7 +117,7 @@ class Run:
         self.codes, self.frame, self.matched = written.arrays[0], written.frame, matched
         self.numbers = written.arrays[1] if len(written.arrays) > 1 else self.numbers
         self.rows = self.times = self.order = None  # what has expired is the same prefix by time, whatever the order
-        self.disk_bytes, self.size_bytes = written.size_bytes, self.matched.nbytes
+        self.disk_bytes, self.size_bytes = written.size_bytes, self.matched.nbytes + self._starts_bytes
 
 
 def merged(runs: Sequence[Run]) -> Run:
@@ -158,10 +173,10 @@ def matches(run: Run, needles: Needles, pairs_max: int) -> Iterator[Found]:
     """
     lower = np.maximum(needles.lower - run.base, 0).astype(np.uint64)
     upper = np.minimum(needles.upper - run.base, int(LOW)).astype(np.uint64)
-    first, highest = run.codes.searchsorted(needles.high | lower), needles.high | upper
+    first, highest = run.places(needles.high | lower), needles.high | upper
     hit = np.flatnonzero((first < len(run)) & (run.codes.take(first, mode="clip") <= highest))
     first, order = first[hit], needles.order[hit]
-    count = run.codes.searchsorted(highest[hit], "right") - first
+    count = run.places(highest[hit], right=True) - first
     ends = np.cumsum(count)
     starts = ends - count
     total = int(ends[-1]) if len(ends) else 0
