@@ -48,6 +48,8 @@ class TopicsTransport:
         self._counts: dict[str, int] = {}
         self._producer: Producer | None = None
         self._reader: Reader | None = None
+        self._ends: Reader | None = None
+        """Reads nothing: it is asked where topics end, with what is not committed yet."""
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue: Catalogue | None = None
         self._answers: dict[str, asyncio.Future[bytes]] = {}
@@ -140,8 +142,14 @@ class TopicsTransport:
         return with_position(value, await self.index_ends())
 
     async def index_ends(self) -> dict[int, int]:
-        """Offset of the last record of each partition of the index's topic."""
-        ends = await self._open_reader().end_offsets(await self._partitions(self.topics.index_updates))
+        """Offset of the last record of each partition of the index's topic, committed or not.
+
+        The last stable offset would not do: a transaction of another worker that is still open holds it back behind what a worker
+        has committed since, and a document that was just put would not be waited for.
+        """
+        if self._ends is None:
+            raise RuntimeError("the client is not open; use it in 'async with'")
+        ends = await self._ends.end_offsets(await self._partitions(self.topics.index_updates))
         return {partition.index: end - 1 for partition, end in ends.items() if end > 0}
 
     def _check_room(self) -> None:
@@ -155,8 +163,10 @@ class TopicsTransport:
         if self._own:
             await self.broker.start()
         self._producer, self._reader = self.broker.producer(), self.broker.reader()
+        self._ends = self.broker.reader(isolation="read_uncommitted")
         await self._producer.start()
-        await self._reader.start()
+        for reader in (self._reader, self._ends):
+            await reader.start()
         replies = [
             partition
             for topic in (self.topics.answers, self.topics.retrievals, self.topics.documents_status)
@@ -173,9 +183,10 @@ class TopicsTransport:
         self._tasks, self._catalogue = [], None
         if self._producer is not None:
             await self._producer.stop()
-        if self._reader is not None:
-            await self._reader.stop()
-        self._producer = self._reader = None
+        for reader in (self._reader, self._ends):
+            if reader is not None:
+                await reader.stop()
+        self._producer = self._reader = self._ends = None
         if self._own:
             await self.broker.stop()
 

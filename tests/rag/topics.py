@@ -41,8 +41,8 @@ async def following(broker: MemoryBroker, topic: str, key: str, version: str | N
 
 
 async def ends(broker: MemoryBroker, topic: str) -> dict[int, int]:
-    """Next offset by partition."""
-    reader = broker.reader()
+    """Next offset by partition, with what is not committed yet: the last stable one may lie before what was."""
+    reader = broker.reader(isolation="read_uncommitted")
     await reader.start()
     found = await reader.end_offsets([Partition(topic, index) for index in range(PARTITIONS)])
     await reader.stop()
