@@ -202,4 +202,6 @@ def _other(chance: random.Random, uri: str, texts: Texts) -> Texts:
     """A version of what was not there; of what was, another one or none."""
     if texts and uri in {"d2", "d5", "d8"}:
         return frozenset()
-    return next(one for one in iter(lambda: version(chance, uri), None) if one is not None and one != texts)
+    while (another := version(chance, uri)) == texts:
+        continue
+    return another
