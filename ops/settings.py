@@ -30,11 +30,14 @@ FILE_VARIABLE: Final = "MILLSTREAM_SETTINGS"
 NOT_OURS: Final = (
     "MILLSTREAM_CACHE",
     "MILLSTREAM_DEBUG",
+    "MILLSTREAM_NATIVE",
+    "MILLSTREAM_PGVECTOR_",
     "MILLSTREAM_SETTINGS",
     "MILLSTREAM_TEST_",
     "MILLSTREAM_TOKEN",
 )
-"""Variables with the prefix that others read: the local broker (cache), the command line, this module, the tests, clients."""
+"""Variables with the prefix that others read: the local broker (cache), the command line, the native library, the index in PostgreSQL,
+this module, the tests, clients."""
 
 _KAFKA_FIELDS: Final = (
     "security_protocol",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from millstream.ops.errors import SettingsError
 from millstream.ops.settings import RunSettings, setting_names
 from millstream.workers.settings import AppSettings
+from tests.shape.tree import files
 
 
 def test_without_anything_the_defaults_hold() -> None:
@@ -86,6 +88,17 @@ def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
 
 def test_variables_that_others_read_are_left_alone() -> None:
     assert RunSettings.of(environment={"MILLSTREAM_CACHE": "/c", "MILLSTREAM_TEST_BROKERS": "x"}) == RunSettings()
+
+
+def test_every_variable_that_our_own_code_names_may_be_set() -> None:
+    """A worker that is given the URI of its index, or told to do without the native library, starts."""
+    texts = [path.read_text() for path in files("native", "topics", "state", "workers", "rag", "ops", suffix=".py")]
+    named = {name for text in texts for name in re.findall(r'"(MILLSTREAM_[A-Z_]*[A-Z])"', text)}
+    settings = {f"MILLSTREAM_{name.upper()}" for name in setting_names()}
+    elsewhere = ("MILLSTREAM_KAFKA", "MILLSTREAM_SETTINGS")  # a family of settings, and the file of all
+    others = {name for name in named - settings if not name.startswith(elsewhere)}
+    assert {"MILLSTREAM_NATIVE", "MILLSTREAM_PGVECTOR_URI"} <= others
+    assert RunSettings.of(environment=dict.fromkeys(others, "1")) == RunSettings()
 
 
 def test_secrets_are_in_no_repr_and_reach_the_client() -> None:
