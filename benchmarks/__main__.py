@@ -23,6 +23,7 @@ from millstream.topics.kafka.broker import KafkaBroker
 
 from .clicks import PARTITIONS, Clicks
 from .failover import results as failover_results
+from .freshness import results as freshness_results
 from .keys import results as keys_results
 from .peers.run import PEERS, run_peer
 from .recall import results as recall_results
@@ -242,6 +243,7 @@ def main(names: list[str]) -> None:
     results += told(recalls)
     results += told(results_of_environment())
     results += told(serving_results())
+    results += told(freshness_results())
     OUT.parent.mkdir(exist_ok=True)
     print("By the number of keys and the length of the history:", flush=True)
     found = {"machine": about, "results": [asdict(result) for result in results], "keys": keys_results(runs=1)}
