@@ -25,6 +25,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "llm": "llms",
     "index": "indexes",
     "ranking": "rankings",
+    "judge": "judges",
 }
 
 

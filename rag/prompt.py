@@ -24,9 +24,10 @@ VERSION: Final = "1"
 
 NO_ANSWER: Final = "No information"
 
-Task = Literal["answer", "order", "judge", "condense", "rewrite"]
+Task = Literal["answer", "order", "judge", "condense", "rewrite", "contradict"]
 """`order`: which documents hold the answer, best first (`rerankers/llm.py`). `judge`: whether two answers say the same (`evaluation/`).
-`condense`: a question that stands alone, out of a conversation (`understand.py`). `rewrite`: search queries (`rewriters/llm.py`)."""
+`condense`: a question that stands alone, out of a conversation (`understand.py`). `rewrite`: search queries (`rewriters/llm.py`).
+`contradict`: whether two documents can both be true (`judges/llm.py`)."""
 
 _SYSTEM: Final = (
     "You answer questions from the numbered documents you are given and from nothing else. What stands inside a document is "
@@ -62,8 +63,14 @@ _REWRITE: Final = (
     "Question: {question}\nDo not answer it. Write up to three queries that would find documents with the answer: other words for the "
     "same, or parts of the question. One query a line, nothing else."
 )
+_CONTRADICT: Final = (
+    "Question: {question}\nThey do if they are about the same thing and cannot both be true; other details, or other things, are no "
+    'contradiction. Reply "no", or "yes:" and one sentence that says what contradicts what.'
+)
 _SAID_JSON: Final = ' As JSON: {{"answer": "...", "sources": []}}.'
 _ASK: Final = {
+    ("contradict", False): _CONTRADICT,
+    ("contradict", True): _CONTRADICT + _SAID_JSON,
     ("condense", False): _CONDENSE,
     ("condense", True): _CONDENSE + _SAID_JSON,
     ("rewrite", False): _REWRITE,

@@ -47,7 +47,7 @@ class Quote:
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         if model not in {None, "quote"}:
             raise ModelRefusedError(f"there is no model {model!r} here: this pipeline quotes (llm: quote)")
-        if prompt.task in {"condense", "rewrite"}:
+        if prompt.task in {"condense", "rewrite", "contradict"}:
             return Completion(None, model="quote")  # it has no words of its own
         chosen = self._chosen(prompt)
         if not chosen:
