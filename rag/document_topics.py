@@ -19,6 +19,9 @@ TOPICS = (
 SHARD_TOPICS = ("shard_queries", "shard_hits")
 """Of an index in shards; others have no such topics."""
 
+CONTRADICTION_TOPICS = ("contradictions", "contradictions_changes")
+"""Of a pipeline that looks for contradictions: what it finds, and the keys of chunks that changed, on their way to one task."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentTopics:
@@ -34,8 +37,11 @@ class DocumentTopics:
     dead_letters: str
     shard_queries: str = ""
     shard_hits: str = ""
+    contradictions: str = ""
+    contradictions_changes: str = ""
 
     @classmethod
     def of(cls, app: str, **names: str) -> Self:
         """`<app>.documents`, `<app>.index-updates`, ..., but for those named."""
-        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in (*TOPICS, *SHARD_TOPICS)} | names))
+        known = (*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS)
+        return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in known} | names))

@@ -2,6 +2,7 @@
 
     documents -> ingest -> index-updates, documents-status            queries -> answer -> answers, retrievals
     index-updates -> reembed-<model> -> index-updates-<model>         where a model is to take another's place
+    index-updates -> changed-chunks -> contradictions                 where they are looked for
 
     pipeline = document_pipeline(app)                    # adds both halves to the app
     pipeline.bind(broker, open_database)                 # before the worker runs: where the index reads, and where it is kept
@@ -32,10 +33,13 @@ from ..workers.graph import Work
 from .adaptive import AdaptiveSettings
 from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
+from .contradiction import ContradictionSettings
 from .document_topics import SHARD_TOPICS, DocumentTopics
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
+from .operators.changed_chunks import ChangedChunks
+from .operators.contradictions import Contradictions
 from .operators.ingest import STATUS, UPDATES, Ingest
 from .operators.reembed import Reembed, ReembedSettings
 from .operators.search import Search
@@ -62,8 +66,12 @@ class DocumentSettings:
     """Embedders beside that of `ingest`, by a name of yours: each has the chunks with its own vectors in `index-updates-<name>`."""
     answer_model: str | None = None
     """Answer from the chunks of this one of `models`, by its vectors; None: from index-updates."""
+    contradictions: ContradictionSettings | None = None
+    """None: nobody looks for any."""
 
     def __post_init__(self) -> None:
+        if self.contradictions is not None:
+            _check_contradictions(self.contradictions, self.answer)
         if self.answer_model is not None and self.answer_model not in self.models:
             there = ", ".join(self.models) or "none"
             raise PlanError(f"answer_model: no model {self.answer_model!r}; there are {there}")
@@ -97,11 +105,12 @@ class DocumentSettings:
         partitions: int | None = None,
         models: Mapping[str, Part | str] | None = None,
         answer_model: str | None = None,
+        contradictions: ContradictionSettings | Part | str | None = None,
     ) -> Self:
         """The usual settings with these parts (a name, or `Part(name, options)`); the same embedder on both sides.
 
         `sharded`: true, or how (`ShardSettings`): each worker holds some partitions of the index, not the whole.
-        Raises PlanError for an `answer_model` that is none of `models`.
+        `contradictions`: a judge, or how they are looked for. Raises PlanError for an `answer_model` that is none of `models`.
         """
         same = _part(embedder)
         others = {name: _part(one) for name, one in (models or {}).items()}
@@ -121,11 +130,22 @@ class DocumentSettings:
             partitions,
             others,
             answer_model,
+            ContradictionSettings(_part(contradictions)) if isinstance(contradictions, Part | str) else contradictions,
         )
 
 
 def _part(named: Part | str) -> Part:
     return Part(named) if isinstance(named, str) else named
+
+
+def _check_contradictions(settings: ContradictionSettings, answer: AnswerSettings) -> None:
+    """Raises PlanError."""
+    if answer.sharded is not None:
+        raise PlanError("contradictions need the whole index in one process, not in shards: leave out one of the two")
+    if settings.judge.name == "llm" and answer.llm.name == "quote":
+        raise PlanError(
+            "contradictions: the judge 'llm' needs a model, and 'quote' is none; name an llm, or another judge"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +207,23 @@ class DocumentPipeline:
             self._shards.note_loop()
 
     def topic(self, name: str) -> Topic:
-        """One of `document_topics.TOPICS` (or SHARD_TOPICS), declared as it should be."""
+        """One of `document_topics.TOPICS` (or of those that only some pipelines have), declared as it should be."""
         if name in SHARD_TOPICS and self.settings.answer.sharded is not None:
             kept = f"{self.settings.answer.sharded.retention_ms}ms"
             named = getattr(self.settings.topics, name)
             return topic(named, None, codec="raw", partitions=self.settings.partitions, retention=kept)
-        compacted = name in {"documents", "index_updates", "documents_status"}
+        compacted = name in {"documents", "index_updates", "documents_status", "contradictions"}
         made = self._declared(getattr(self.settings.topics, name), "compact" if compacted else "delete")
-        if name in {"documents", "index_updates"}:
+        if name == "contradictions_changes":
+            made = replace(made, partitions=1)  # whose only task holds all pairs
+        if name in {"documents", "index_updates", "contradictions_changes"}:
             return replace(made, dead_letters=self.settings.topics.dead_letters, on_bad_record="dead_letter")
         return made
+
+    def answered_topic(self) -> Topic:
+        """What answering workers keep their index of."""
+        model = self.settings.answer_model
+        return self.topic("index_updates") if model is None else self.model_topic(model)
 
     def model_topic(self, model: str) -> Topic:
         """The chunks of one of `models`."""
@@ -262,6 +289,9 @@ class DocumentPipeline:
         return self._bound
 
 
+Indexed = Answer | Search | Contradictions
+
+
 def bind_answers(
     app: App,
     broker: Broker,
@@ -269,8 +299,8 @@ def bind_answers(
     folder: Path | None = None,
     open_shard: Callable[[int], Database] | None = None,
 ) -> list[Answer]:
-    """Binds every `answer` step of an app (and every `search`), for whoever runs apps; the first found (none: no questions here)."""
-    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Answer | Search)]
+    """Binds every step of an app that has to do with an index, for whoever runs apps; the `answer` steps (none: no questions here)."""
+    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Indexed)]
     for step in steps:
         step.bind(broker, open_database, folder, open_shard)
     return [step for step in steps if isinstance(step, Answer)]
@@ -283,6 +313,17 @@ def reembed(app: App, pipeline: DocumentPipeline) -> None:
         for name, embedder in pipeline.settings.models.items():
             settings = ReembedSettings(embedder, pipeline.settings.ingest.vector_type)
             updates.then(Reembed(settings), name=f"reembed-{name}").to(pipeline.model_topic(name))
+
+
+def contradictions(app: App, pipeline: DocumentPipeline) -> None:
+    """Adds the steps that look for contradictions, where they are set, to this app or to one of its own."""
+    settings = pipeline.settings.contradictions
+    if settings is not None:
+        updates = app.records(pipeline.answered_topic())
+        changes = pipeline.topic("contradictions_changes")
+        updates.then(ChangedChunks(), name="changed-chunks").to(changes)
+        step = Contradictions(settings, pipeline.answer.parts, pipeline.bind)
+        app.records(changes).then(step, name="contradictions").to(pipeline.topic("contradictions"))
 
 
 def document_pipeline(
@@ -308,6 +349,7 @@ def document_pipeline(
         questions = app.records(pipeline.topic("queries")).then(pipeline.answer, name="answer")
         questions.output(ANSWERS).to(pipeline.topic("answers"))
         questions.output(RETRIEVALS).to(pipeline.topic("retrievals"))
+        contradictions(app, pipeline)
     if search and pipeline.search is not None:
         requests = app.records(pipeline.topic("shard_queries")).then(pipeline.search, name="search")
         requests.to(pipeline.topic("shard_hits"), key="key")

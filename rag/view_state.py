@@ -244,6 +244,14 @@ class ViewState:
         vectors = self.index.vectors(np.array(numbers, np.int64))
         return list(zip(self.chunks(numbers), vectors, strict=True))
 
+    def number(self, key: bytes) -> int | None:
+        """Of a record's chunk; None: it is not there."""
+        return self._numbers.get(key)
+
+    def document(self, number: int) -> str:
+        """Id of the document of a number that is taken."""
+        return split_key(self._keys[number])[0]
+
     def numbers(self) -> Numbers:
         """Those taken, ascending."""
         return np.array([number for number, key in enumerate(self._keys) if key is not None], np.int64)

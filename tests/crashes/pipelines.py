@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.crashes import (
     cases_answers,
+    cases_contradictions,
     cases_documents,
     cases_groups,
     cases_joins,
@@ -28,6 +29,7 @@ CASES = [
     cases_documents.CASE,
     cases_reembed.CASE,
     cases_answers.CASE,
+    cases_contradictions.CASE,
     cases_shards.CASE,
 ]
 BY_NAME = {case.name: case for case in CASES}

@@ -109,3 +109,9 @@ class ForgetsOffsets(Connection):
 def test_committed_offsets_that_are_not_found_give_results_twice_and_wrong_sums(pipeline: str, what: str) -> None:
     faulty = Faulty(connection=ForgetsOffsets, settings={"checkpoint_interval_ms": 60_000})
     assert any(what in one for one in killed_once(BY_NAME[pipeline], bounded, at_most=30, faulty=faulty))
+
+
+def test_at_least_once_tells_a_contradiction_twice() -> None:
+    said = killed_once(BY_NAME["contradictions"], bounded, faulty=Faulty(settings={"guarantee": "at_least_once"}))
+    assert any("contradictions: twice" in one for one in said)
+    assert not any("lost" in one for one in said)
