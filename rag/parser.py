@@ -162,6 +162,9 @@ _BY_ENDING: Final[Mapping[str, str]] = {
     "log": "text",
 }
 
+_KINDS_OF_TEXT: Final = frozenset({"csv", "email", "html", "json", "markdown", "text"})
+"""What is told to be plain text may be more than that, as its ending says; it is no PDF."""
+
 
 def parser_for(content_type: str, uri: str, chosen: Mapping[str, str] | None = None) -> str:
     """The parser's name for a document, by its content type, else by its ending. `chosen` overrules by content type.
@@ -174,8 +177,9 @@ def parser_for(content_type: str, uri: str, chosen: Mapping[str, str] | None = N
         return chosen[kind]
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
-    if ending in _BY_ENDING and kind in {"", "text/plain", "application/octet-stream"}:
-        return _BY_ENDING[ending]
+    named = _BY_ENDING.get(ending, "")
+    if named and (kind in {"", "application/octet-stream"} or (kind == "text/plain" and named in _KINDS_OF_TEXT)):
+        return named
     if kind.startswith("text/"):
         return "text"
     raise ParseError(

@@ -174,6 +174,8 @@ def test_too_many_pages_are_refused() -> None:
         ("application/octet-stream", "x.PDF", "pdf"),
         ("text/csv", "x.csv", "csv"),
         ("text/plain", "x.jsonl", "json"),
+        ("text/plain", "x.pdf", "text"),
+        ("text/plain", "x.png", "text"),
         ("message/rfc822", "x", "email"),
         ("application/x-own", "x", "markdown"),
     ],
