@@ -64,6 +64,7 @@ class Stage:
         self._topics = {one.name: one for one in outside_topics(app.graph)}
         self._check = check
         self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._newest: dict[str, dict[bytes | None, dict[str, Any]]] = {}
         self._readers: list[asyncio.Task[None]] = []
 
     # -- what is said
@@ -115,16 +116,32 @@ class Stage:
         """Those that have come by now."""
         return [row for row in self._rows.get(topic, ()) if fields.items() <= row.items()]
 
+    async def left(self, topic: str, count: int) -> list[dict[str, Any]]:
+        """The newest row of each key, once so many are left: a record without a value takes one away."""
+        deadline = time.monotonic() + WAIT_S
+        await self.rows(topic, 0)
+        while len(self._newest[topic]) != count:
+            self._check()
+            if time.monotonic() > deadline:
+                raise Untrue(f"{topic}: {len(self._newest[topic])} keys have a row after {WAIT_S} s, expected {count}")
+            await asyncio.sleep(0.02)
+        return list(self._newest[topic].values())
+
     def _listen(self, topic: str) -> None:
         self._rows[topic] = []
+        self._newest[topic] = {}
         self._readers.append(asyncio.create_task(self._read(topic)))
 
     async def _read(self, topic: str) -> None:
         partitions = await self._partitions(topic)
         records = records_of(self.broker, topic, partitions, from_beginning=True, until_end=False, limit=None)
         async for record in records:
-            if record.value is not None:
-                self._rows[topic].append(orjson.loads(record.value))
+            if record.value is None:
+                self._newest[topic].pop(record.key, None)
+            else:
+                row = orjson.loads(record.value)
+                self._rows[topic].append(row)
+                self._newest[topic][record.key] = row
 
     async def _partitions(self, topic: str) -> int:
         return (await self.broker.describe_topics([topic]))[topic].partitions

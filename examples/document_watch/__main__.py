@@ -19,6 +19,7 @@ ANSWERS = {
     "paper": "Paper is collected every second Tuesday. [1]",
 }
 """The first ones."""
+MARKET = "The weekly market is open on Wednesdays and Saturdays from 8:00 to"
 
 
 class Town:
@@ -42,12 +43,18 @@ class Town:
         return answer
 
     def edit(self, name: str, before: str, after: str) -> None:
-        """As editors do it: written aside, then renamed."""
         self.stage.say("→", f"{name}: {before!r} becomes {after!r}")
-        file = self.folder / name
-        aside = file.with_suffix(".tmp")
-        aside.write_text(file.read_text().replace(before, after))
-        aside.replace(file)
+        self._write(name, (self.folder / name).read_text().replace(before, after))
+
+    def add(self, name: str, text: str) -> None:
+        self.stage.say("→", f"{name} is new: {text!r}")
+        self._write(name, f"# {name.removesuffix('.md').title()}\n\n{text}\n")
+
+    def _write(self, name: str, text: str) -> None:
+        """As editors do it: written aside, then renamed."""
+        aside = (self.folder / name).with_suffix(".tmp")
+        aside.write_text(text)
+        aside.replace(self.folder / name)
 
     def delete(self, name: str) -> None:
         self.stage.say("→", f"{name} is repealed")
@@ -78,10 +85,22 @@ async def story(stage: Stage) -> None:
     town.delete("waste.md")
     answer = await town.hear("paper")
     stage.expect("what was repealed is no answer any more", answer.no_answer, True)
+    await contradicted(stage, town)
     await town.leave()
 
     heard = {name: [row["revision"] for row in await stage.rows("watch.answers", 2, id=name)] for name in QUESTIONS}
     stage.expect("each was told what it is, and once that it changed", heard, {name: [0, 1] for name in QUESTIONS})
+
+
+async def contradicted(stage: Stage, town: Town) -> None:
+    """A new regulation says something else than an old one; then one of them is mended."""
+    town.add("cleaning.md", f"{MARKET} 14:00.")
+    finding = await stage.row("watch.contradictions")
+    found = {one["uri"]: one["text"] for one in finding["between"]}
+    stage.say("≠", *(f"{uri}: {text.splitlines()[-1]}" for uri, text in sorted(found.items())))
+    stage.expect("two regulations contradict each other", sorted(found), ["cleaning.md", "markets.md"])
+    town.edit("cleaning.md", "14:00", "13:00")
+    stage.expect("and no longer, once one is mended", await stage.left("watch.contradictions", 0), [])
 
 
 if __name__ == "__main__":
