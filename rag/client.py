@@ -137,15 +137,19 @@ class AsyncClient:
         strategy: Strategy | None = None,
         model: str | None = None,
         tenant: str | None = None,
+        stream: str | None = None,
         fresh: bool = False,
         fresh_after: Mapping[int, int] | None = None,
     ) -> Answer:
         """The answer, with its sources; `no_answer` where the documents do not say.
 
+        `stream`: the conversation it belongs to; a follow-up is understood by what was asked and answered in it before.
         `fresh`: only once the index has everything that is in its topic now, what was just put included. `fresh_after`: a position
         of your own. Raises AnswerError where the answer is an error, MessageError, TimeoutError, BusyError.
         """
-        query = Query(_new_id(), question, k, filter, strategy, model, dict(fresh_after or {}), tenant=tenant)
+        query = Query(
+            _new_id(), question, k, filter, strategy, model, dict(fresh_after or {}), tenant=tenant, stream=stream
+        )
         answer = read_answer(await self._transport.ask(query.id, write_query(query), fresh=fresh))
         if answer.error:
             raise AnswerError(f"{question!r}: {answer.error}")

@@ -21,6 +21,7 @@ from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .document_topics import DocumentTopics
 from .errors import BusyError, MessageError
 from .filters import FilterText, filter_of
+from .messages import stream_of
 
 POLL_MS: Final = 200
 POLL_RECORDS_MAX: Final = 1_000
@@ -117,7 +118,8 @@ class TopicsTransport:
             async with asyncio.timeout(self.timeout_s):
                 if fresh:
                     value = await self.placed(value)
-                await self.send(self.topics.queries, query_id, value)
+                # A conversation's questions lie in one partition, in their order.
+                await self.send(self.topics.queries, stream_of(value) or query_id, value)
                 return await waiting
         finally:
             del self._answers[query_id]

@@ -20,7 +20,7 @@ from .replies import HttpError, error_reply, reply
 from .requests import id_of, json_of, query_of
 from .route import Route, fields, named
 
-QUESTION_FIELDS: Final = {*orjson.loads(write_query(Query("", "x"))), "fresh"} - {"again"}
+QUESTION_FIELDS: Final = {*orjson.loads(write_query(Query("", "x", stream="x"))), "fresh"} - {"again"}
 """Those of the topic. What is not known is refused here: a misspelt filter that is passed over would be worse."""
 
 SSE_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}

@@ -22,6 +22,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
         fresh_after={**OBJECT, "description": "Offsets of index-updates by partition that the index must have passed."},
         return_sources=FLAG,
         tenant=optional(TEXT),
+        stream={
+            **optional(TEXT),
+            "description": "The conversation: a follow-up is understood by what was said in it before.",
+        },
     ),
     "Source": fields(uri=TEXT, chunk=TEXT, text=TEXT, score=NUMBER, metadata=OBJECT, position=WHOLE),
     "Answer": fields(

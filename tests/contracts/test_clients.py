@@ -114,6 +114,15 @@ async def test_many_at_once_each_get_their_own(client: AsyncClient) -> None:
     assert [one[0].chunk.document for one in hits] == [f"{n}.md" for n in names]
 
 
+async def test_a_follow_up_is_understood_in_its_conversation_alone(client: AsyncClient) -> None:
+    await client.put("lamp.md", text="The lamp is made in Jena. It costs 40 euros.", content_type=MARKDOWN)
+    await client.put("clock.md", text="The clock is made in Basel. It costs 9 euros.", content_type=MARKDOWN)
+    await client.ask("Where is the lamp made?", stream="talk-1", fresh=True)
+    await client.ask("Where is the clock made?", stream="talk-2")
+    answers = [await client.ask("And what does it cost?", stream=talk, k=1) for talk in ("talk-1", "talk-2")]
+    assert [answer.sources[0].chunk.document for answer in answers] == ["lamp.md", "clock.md"]
+
+
 async def test_a_standing_question_is_followed(client: AsyncClient) -> None:
     """Each answer as the documents change; it ends with who follows it."""
     await client.put("lamp.md", text="The lamp is made in Jena.", content_type=MARKDOWN)
