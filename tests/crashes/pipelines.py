@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.crashes import (
     cases_answers,
+    cases_changed_chunks,
     cases_contradictions,
     cases_documents,
     cases_groups,
@@ -29,6 +30,7 @@ CASES = [
     cases_documents.CASE,
     cases_reembed.CASE,
     cases_answers.CASE,
+    cases_changed_chunks.CASE,
     cases_contradictions.CASE,
     cases_shards.CASE,
 ]
