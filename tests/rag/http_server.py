@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,9 +31,26 @@ class Server:
     """Of each request its path, headers and body."""
 
 
+ReplyTo = Callable[[dict[str, Any]], Awaitable[Reply]]
+"""What a request, with its path, headers and body, is answered with."""
+
+
 @asynccontextmanager
 async def serving(*replies: Reply) -> AsyncIterator[Server]:
-    state = Server("", list(replies))
+    """One after the other, whatever is asked."""
+    left = list(replies)
+
+    async def next_reply(_: dict[str, Any]) -> Reply:
+        return left.pop(0)
+
+    async with answering(next_reply) as server:
+        server.replies = left
+        yield server
+
+
+@asynccontextmanager
+async def answering(reply_to: ReplyTo) -> AsyncIterator[Server]:
+    state = Server("", [])
     open_now: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,8 +60,9 @@ async def serving(*replies: Reply) -> AsyncIterator[Server]:
                 lines = head.decode().split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                state.requests.append({"path": lines[0].split()[1], "headers": headers, "body": json.loads(body)})
-                await _answer(writer, state.replies.pop(0))
+                request = {"path": lines[0].split()[1], "headers": headers, "body": json.loads(body)}
+                state.requests.append(request)
+                await _answer(writer, await reply_to(request))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -10,8 +10,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+from tests.rag.http_server import Reply, answering
 
 
 @dataclass
@@ -28,37 +31,17 @@ class Counted:
 @asynccontextmanager
 async def counting_model() -> AsyncIterator[Counted]:
     counted = Counted()
-    open_now: set[asyncio.StreamWriter] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_now.add(writer)
-        with suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
-                await _answer(writer, (await reader.readexactly(length)).decode(), counted)
-        open_now.discard(writer)
-        writer.close()
+    async def reply_to(request: dict[str, Any]) -> Reply:
+        case = int(re.findall(r"Case-(\d+)", json.dumps(request["body"]))[-1])
+        counted.asked[case] += 1
+        if case % 7 == 0:
+            await counted.go.wait()
+        counted.answered[case] += 1
+        message = {"role": "assistant", "content": f"Town{case} [1]"}
+        usage = {"prompt_tokens": 100, "completion_tokens": 5}
+        return Reply(body={"model": "counted", "choices": [{"message": message}], "usage": usage})
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    counted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    try:
+    async with answering(reply_to) as server:
+        counted.url = server.url
         yield counted
-    finally:
-        server.close()
-        for writer in list(open_now):
-            writer.transport.abort()
-
-
-async def _answer(writer: asyncio.StreamWriter, request: str, counted: Counted) -> None:
-    case = int(re.findall(r"Case-(\d+)", request)[-1])
-    counted.asked[case] += 1
-    if case % 7 == 0:
-        await counted.go.wait()
-    message = {"role": "assistant", "content": f"Town{case} [1]"}
-    usage = {"prompt_tokens": 100, "completion_tokens": 5}
-    body = json.dumps({"model": "counted", "choices": [{"message": message}], "usage": usage}).encode()
-    writer.write(
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    await writer.drain()
-    counted.answered[case] += 1
