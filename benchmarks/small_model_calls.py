@@ -58,7 +58,7 @@ class Ledger:
 class SmallModelCalls:
     """`model` stays the giver's to close."""
 
-    can_forbid = True
+    can_forbid = tells_forbidden_odds = True
 
     def __init__(self, *, model: LLM, ledger: Ledger) -> None:
         self._model = model

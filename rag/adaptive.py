@@ -6,6 +6,8 @@
     posterior (opt-in)  refuse if logit P(first token is that of "No information") - E > 0, or if it refused in other words
                         it said "No information" but the rule says answer: the same prompt again, that beginning forbidden
                         refused and E > -1: ask(docs[:3]), the same rule
+                        at once: a model that tells the odds of what it is forbidden is asked with that beginning forbidden from the
+                        start (E > -2.2, below it a refusal stands), and the same rule decides: one call where there were two
 
 Decisions only, each a function of the scores and of the rounds so far; `ask.py` does the asking. The same documents are never asked
 with twice (but for the forbidden word), and when there are no more of them it ends. After Pathway's "geometric" adaptive RAG
@@ -107,13 +109,16 @@ class Done:
     refused: bool
 
 
-def next_step(settings: AdaptiveSettings, scores: Sequence[float], rounds: Sequence[Round]) -> Ask | Done:
-    """`scores`: of all hits there are, best first."""
+def next_step(
+    settings: AdaptiveSettings, scores: Sequence[float], rounds: Sequence[Round], *, at_once: bool = False
+) -> Ask | Done:
+    """`scores`: of all hits there are, best first. `at_once`: the model tells the odds of a beginning that it is forbidden."""
     limit = min(settings.documents_max, len(scores))
     evidence = settings.evidence.of(scores)
+    forbidden = at_once and settings.posterior and evidence > _IN_OTHER_WORDS
     if not rounds:
         hopeless = settings.abstain_below is not None and evidence < settings.abstain_below
-        return Done(refused=True) if hopeless or not limit else Ask(_first(settings, scores, limit))
+        return Done(refused=True) if hopeless or not limit else Ask(_first(settings, scores, limit), forbidden)
     last = rounds[-1]
     if _wants_forbidden(settings, last, evidence):
         return Ask(last.documents, forbid_no=True)
@@ -121,7 +126,7 @@ def next_step(settings: AdaptiveSettings, scores: Sequence[float], rounds: Seque
         return Done(refused=False)
     more = min(last.documents * settings.factor, limit)
     believed = _by_posterior(settings, last) and evidence <= settings.expand_above
-    return Done(refused=True) if believed or more <= last.documents else Ask(more)
+    return Done(refused=True) if believed or more <= last.documents else Ask(more, forbidden)
 
 
 def _first(settings: AdaptiveSettings, scores: Sequence[float], limit: int) -> int:
@@ -135,7 +140,7 @@ def _by_posterior(settings: AdaptiveSettings, last: Round) -> bool:
 
 
 def _refused(settings: AdaptiveSettings, last: Round, evidence: float) -> bool:
-    if not _by_posterior(settings, last) or last.forbidden or last.log_odds is None:
+    if not settings.posterior or last.log_odds is None:
         return last.refused
     return last.refused or last.log_odds - evidence > 0
 

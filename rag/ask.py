@@ -161,7 +161,8 @@ class Asking:
         rounds: list[Round] = []
         entries: list[tuple[bytes, bytes]] = []
         completion = Completion(None)
-        while isinstance(step := next_step(rule, scores, rounds), Ask):
+        at_once = bool(getattr(self.llm, "tells_forbidden_odds", False))
+        while isinstance(step := next_step(rule, scores, rounds, at_once=at_once), Ask):
             prompt = self._prompt(query, hits[: step.documents], step, odds=rule.posterior)
             hears = None if rule.posterior else said
             paid = await self.completions.complete(prompt, query.model, cache, hears, query.id)

@@ -2,7 +2,8 @@
 
 The contract suite is `tests/contracts/test_llms.py`. What a model says is never trusted to be well formed: an implementation
 turns everything that is not an answer into a ModelError, and "the documents do not say" into `text=None`. One that can be told
-not to begin with a word (`Prompt.forbid_no`) says so by an attribute `can_forbid`; without it nobody asks. One that never says that
+not to begin with a word (`Prompt.forbid_no`) says so by an attribute `can_forbid`; without it nobody asks. One whose `first_token` holds
+that word as if it were not forbidden says so by `tells_forbidden_odds`: one call gives the answer and the odds. One that never says that
 the documents do not say has an attribute `can_refuse` that is False: asking it with few documents first would end there.
 """
 

@@ -39,6 +39,7 @@ class Llamacpp:
     """
 
     can_forbid: Final = True
+    tells_forbidden_odds: Final = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from ..document import Tokens
@@ -24,7 +25,8 @@ class Scripted:
     """Answers by question. `needs`: a question is refused while fewer passages than this are shown.
 
     `says_no`: how it words a refusal; "": exactly as the prompt says. `odds_no`: the probability that its first token is a
-    refusal's, by question; else .95 where it refuses and .05 where it answers. `fails`: so many calls fail before the first answer.
+    refusal's, by question; else .95 where it refuses and .05 where it answers, with that beginning forbidden or not.
+    `tells_forbidden_odds`: and says that it does so. `fails`: so many calls fail before the first answer.
     """
 
     can_forbid: Final = True
@@ -36,7 +38,10 @@ class Scripted:
         odds_no: Mapping[str, float] | None = None,
         says_no: str = "",
         fails: int = 0,
+        *,
+        tells_forbidden_odds: bool = False,
     ) -> None:
+        self.tells_forbidden_odds = tells_forbidden_odds
         self._answers = dict(answers or {})
         self._needs = dict(needs or {})
         self._odds_no = dict(odds_no or {})
@@ -59,7 +64,7 @@ class Scripted:
         refused = is_no_answer(said, prompt.no_answer)
         sent = " ".join(message["content"] for message in prompt.messages(as_json=False))
         tokens = Tokens(len(sent.split()), len(said.split()))
-        odds = self._first_token(prompt, refused=refused) if prompt.odds else {}
+        odds = self._first_token(prompt) if prompt.odds else {}
         return Completion(None if refused else said, numbers, tokens, model or "scripted", odds)
 
     async def stream(self, prompt: Prompt, model: str | None = None) -> AsyncGenerator[str | Completion]:
@@ -80,7 +85,9 @@ class Scripted:
             return f"{answer} [{holds[0]}]", (holds[0],)
         return (_INVENTED if prompt.forbid_no else self._says_no or prompt.no_answer), ()
 
-    def _first_token(self, prompt: Prompt, *, refused: bool) -> dict[str, float]:
+    def _first_token(self, prompt: Prompt) -> dict[str, float]:
+        freely, _ = self._said(replace(prompt, forbid_no=False))
+        refused = is_no_answer(freely, prompt.no_answer)
         share = self._odds_no.get(prompt.question, 0.95 if refused else 0.05)
         word = prompt.no_answer.split()[0]
         return {word: math.log(share), "The": math.log(1 - share)}

@@ -19,17 +19,21 @@ SURE, UNSURE, HOPELESS = (22.0, 15.0, 9.0), (13.5, 13.0, 9.0), (10.0, 10.0, 9.0)
 """E = 8.6, -.02, -2.3."""
 
 
-def asked(settings: AdaptiveSettings, scores: Sequence[float], replies: Iterator[Round]) -> tuple[list[Round], Done]:
+def asked(
+    settings: AdaptiveSettings, scores: Sequence[float], replies: Iterator[Round], *, at_once: bool = False
+) -> tuple[list[Round], Done]:
     """The whole way: each reply as it comes, its numbers filled in from what was asked."""
     rounds: list[Round] = []
-    while isinstance(step := next_step(settings, scores, rounds), Ask):
+    while isinstance(step := next_step(settings, scores, rounds, at_once=at_once), Ask):
         rounds.append(replace(next(replies), documents=step.documents, forbidden=step.forbid_no))
         assert len(rounds) < 100, "it does not end"
     return rounds, step
 
 
-def way(settings: AdaptiveSettings, scores: Sequence[float], *replies: Round) -> tuple[list[tuple[int, bool]], bool]:
-    rounds, done = asked(settings, scores, iter(replies))
+def way(
+    settings: AdaptiveSettings, scores: Sequence[float], *replies: Round, at_once: bool = False
+) -> tuple[list[tuple[int, bool]], bool]:
+    rounds, done = asked(settings, scores, iter(replies), at_once=at_once)
     assert len(rounds) == len(replies), "every reply of the row is asked for"
     return [(one.documents, one.forbidden) for one in rounds], done.refused
 
@@ -94,8 +98,45 @@ def test_the_posterior_rule(scores: Sequence[float], replies: list[Round], expec
     assert way(POSTERIOR, scores, *replies) == (expected, refused)
 
 
+@pytest.mark.parametrize(
+    ("scores", "replies", "expected", "refused"),
+    [
+        (SURE, [yes(3)], [(1, True)], False),  # a false refusal: two calls before
+        (SURE, [yes(9), yes(0)], [(1, True), (3, True)], False),  # surer than the evidence
+        (SURE, [no(3), yes(3)], [(1, True), (3, True)], False),  # in other words
+        (UNSURE, [yes(1), yes(1)], [(1, True), (3, True)], True),
+        (UNSURE, [NO, YES], [(1, True), (3, True)], False),  # no log-probabilities after all
+        (HOPELESS, [no(5)], [(1, False)], True),  # a refusal would be believed, so it may be said
+        (HOPELESS, [yes(-5)], [(1, False)], False),
+    ],
+)
+def test_where_odds_are_told_of_what_is_forbidden_one_call_does(
+    scores: Sequence[float], replies: list[Round], expected: list, refused: bool
+) -> None:
+    assert way(POSTERIOR, scores, *replies, at_once=True) == (expected, refused)
+
+
+@given(some.lists(some.floats(5, 25), min_size=1, max_size=4), some.floats(-14, 14), some.booleans(), some.booleans())
+def test_one_call_says_what_two_would_have_said(
+    scores: list[float], odds: float, answers: bool, in_other_words: bool
+) -> None:
+    """Of a model that refuses by the sentence where that is likelier than not, or in other words, which forbidding does not change."""
+    scores = sorted(scores, reverse=True)
+    says_it = odds > 0 and not in_other_words
+
+    def outcomes(*, at_once: bool) -> tuple[int, bool]:
+        rounds: list[Round] = []
+        while isinstance(step := next_step(POSTERIOR, scores, rounds, at_once=at_once), Ask):
+            refused = in_other_words or (says_it and not step.forbid_no) or not answers
+            rounds.append(Round(step.documents, refused, step.forbid_no, odds, can_forbid=True))
+        return rounds[-1].documents, step.refused
+
+    assert outcomes(at_once=True) == outcomes(at_once=False)
+
+
 def test_the_posterior_is_opt_in() -> None:
     assert way(PLAIN, SURE, no(3), no(3)) == ([(1, False), (3, False)], True)
+    assert way(PLAIN, SURE, no(3), no(3), at_once=True) == ([(1, False), (3, False)], True)
     assert way(PLAIN, UNSURE, yes(1)) == ([(1, False)], False)
 
 
@@ -132,10 +173,12 @@ REPLY = some.builds(
 )
 
 
-@given(SETTINGS, SCORES, some.lists(REPLY, min_size=100, max_size=100))
-def test_what_holds_whatever_comes(settings: AdaptiveSettings, scores: list[float], replies: list[Round]) -> None:
+@given(SETTINGS, SCORES, some.lists(REPLY, min_size=100, max_size=100), some.booleans())
+def test_what_holds_whatever_comes(
+    settings: AdaptiveSettings, scores: list[float], replies: list[Round], at_once: bool
+) -> None:
     """Never the same prompt twice; never more documents than there are or than allowed; fewer never after more; it ends."""
-    rounds, done = asked(settings, scores, iter(replies))
+    rounds, done = asked(settings, scores, iter(replies), at_once=at_once)
     prompts = [(one.documents, one.forbidden) for one in rounds]
     assert len(set(prompts)) == len(prompts)
     assert all(1 <= one.documents <= min(len(scores), settings.documents_max) for one in rounds)

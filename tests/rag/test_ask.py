@@ -173,6 +173,19 @@ async def test_a_false_refusal_is_put_right_by_the_posterior() -> None:
     assert (await World(script).ask(MADE)).no_answer
 
 
+async def test_and_in_one_call_where_the_model_tells_odds_of_what_is_forbidden() -> None:
+    """The same answer, at half of the tokens; and what is refused is refused."""
+    script = {"answers": {MADE: "Jena"}, "needs": {MADE: 9}, "odds_no": {MADE: 0.5}}
+    sure = AdaptiveSettings(posterior=True, evidence=Evidence(0.0, 0.0, 2.0))
+    two, one = World(script, adaptive=sure), World({**script, "tells_forbidden_odds": True}, adaptive=sure)
+    before, answer = await two.ask(MADE), await one.ask(MADE)
+    assert (answer.answer, answer.no_answer, answer.sources) == ("Jena [1]", False, before.sources)
+    assert [prompt.forbid_no for prompt in one.model.prompts] == [True]
+    assert 2 * answer.tokens.prompt == before.tokens.prompt
+    surer = {**script, "odds_no": {MADE: 0.99}, "tells_forbidden_odds": True}
+    assert (await World(surer, adaptive=sure).ask(MADE)).no_answer
+
+
 async def test_an_answer_against_the_evidence_is_not_given() -> None:
     doubtful = AdaptiveSettings(posterior=True, evidence=Evidence(0.0, 0.0, -9.0))
     answer = await World({"answers": {MADE: "Jena"}}, adaptive=doubtful).ask(MADE)
@@ -223,11 +236,18 @@ async def test_two_chunks_with_the_same_text_are_shown_once() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(some.integers(1, 6), some.sampled_from(["Jena", "Ada", "glass", "noon", "Turin"]), some.booleans())
-async def test_an_answer_is_given_where_a_document_within_reach_holds_it(k: int, held: str, posterior: bool) -> None:
+@given(
+    some.integers(1, 6),
+    some.sampled_from(["Jena", "Ada", "glass", "noon", "Turin"]),
+    some.booleans(),
+    some.booleans(),
+)
+async def test_an_answer_is_given_where_a_document_within_reach_holds_it(
+    k: int, held: str, posterior: bool, tells: bool
+) -> None:
     """Whatever the limit and the rule: never invented, never asked with the same documents twice, tokens add up."""
     rule = AdaptiveSettings(posterior=posterior, evidence=Evidence(0.0, 0.0, 0.0))
-    world = World({"answers": {SOLD: held}}, adaptive=rule)
+    world = World({"answers": {SOLD: held}, "tells_forbidden_odds": tells}, adaptive=rule)
     answer = await world.ask(SOLD, k=k)
     shown = [tuple(one.chunk for one in prompt.passages) for prompt in world.model.prompts]
     assert len(set(shown)) == len(shown)

@@ -67,6 +67,7 @@ async def test_odds_and_a_forbidden_word_for_the_posterior(tmp_path: Path) -> No
     odds = log_odds(first.first_token, LAMP.no_answer)
     assert odds == pytest.approx(3 - math.log(math.exp(2) + math.exp(1)), abs=0.01)
     assert (first.text, second.text) == (None, "Ada [1].")
+    assert (llm.tells_forbidden_odds, second.first_token) == (True, first.first_token)
 
 
 async def test_calls_wait_for_each_other_and_who_has_gone_is_not_waited_for(tmp_path: Path) -> None:
