@@ -32,6 +32,7 @@ from .recovery import results as recovery_results
 from .retrieval import results as retrieval_results
 from .retrieval_quality import results_of_environment
 from .serving import results as serving_results
+from .sharded import results as sharded_results
 from .stages import line
 from .visits import Visits
 from .words import Words
@@ -244,6 +245,7 @@ def main(names: list[str]) -> None:
     results += told(results_of_environment())
     results += told(serving_results())
     results += told(freshness_results())
+    results += told(sharded_results())
     OUT.parent.mkdir(exist_ok=True)
     print("By the number of keys and the length of the history:", flush=True)
     found = {"machine": about, "results": [asdict(result) for result in results], "keys": keys_results(runs=1)}

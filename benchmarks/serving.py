@@ -22,7 +22,7 @@ from millstream.ops.gateway.server import GatewayServer
 from millstream.ops.gateway.settings import GatewaySettings
 from millstream.ops.local_broker import LocalBroker
 from millstream.rag.document import Document
-from millstream.rag.document_topics import TOPICS
+from millstream.rag.document_topics import SHARD_TOPICS, TOPICS
 from millstream.rag.pipeline import DocumentPipeline, bind_answers, document_pipeline
 from millstream.rag.topics_transport import TopicsTransport
 from millstream.state.stores.memory import MemoryDatabase
@@ -37,12 +37,16 @@ CONTENT_TYPE = "text/plain"
 
 
 @asynccontextmanager
-async def running(bootstrap: str, name: str, guarantee: str, commit: str) -> AsyncIterator[DocumentPipeline]:
+async def running(
+    bootstrap: str, name: str, guarantee: str, commit: str, shards: int = 0
+) -> AsyncIterator[DocumentPipeline]:
+    """A worker with a pipeline; `shards`: of its index, 0: it is whole."""
     app, broker = App(name, guarantee=guarantee, commit_interval=commit), KafkaBroker({"bootstrap.servers": bootstrap})
-    pipeline = document_pipeline(app, embedder="hashing")
+    pipeline = document_pipeline(app, embedder="hashing", sharded=shards > 0)
     bind_answers(app, broker, MemoryDatabase)
     await broker.start()
-    await broker.create_topics([replace(pipeline.topic(one).spec(), partitions=1) for one in TOPICS])
+    names = (*TOPICS, *SHARD_TOPICS) if shards else TOPICS
+    await broker.create_topics([replace(pipeline.topic(one).spec(), partitions=shards or 1) for one in names])
     worker = Worker(app, broker)
     task = asyncio.create_task(worker.run())
     while not worker.ready:  # noqa: ASYNC110 - a worker tells nobody
@@ -52,6 +56,8 @@ async def running(bootstrap: str, name: str, guarantee: str, commit: str) -> Asy
     await task
     await pipeline.ingest.parts.closed()
     await pipeline.answer.parts.closed()
+    if pipeline.search is not None:
+        await pipeline.search.parts.closed()
 
 
 @asynccontextmanager

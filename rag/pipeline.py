@@ -47,6 +47,7 @@ from .paid_calls import PaidCalls
 from .parse_job import Part
 from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ShardSettings, ViewSettings
 from .shard_asker import ShardAsker, ShardTopics
+from .shard_requests import ShardRequests
 from .shard_views import Shards, ShardViews, check_in_process
 from .sharded_index import ShardedIndex
 from .shared import Shared
@@ -253,14 +254,16 @@ class DocumentPipeline:
         return PaidCalls(broker, self.settings.topics.paid_calls, settings) if settings.retention_ms else None
 
     def _sharded(self, broker: Broker, settings: ShardSettings) -> ShardedIndex:
-        topics, answer = self.settings.topics, self.settings.answer
-        names = ShardTopics(self.settings.answered_topic, topics.shard_queries, topics.shard_hits)
-        asker = ShardAsker(broker, names, settings)
+        answer, asker = self.settings.answer, ShardAsker(broker, self._shard_topics(), settings)
         return ShardedIndex(asker, answer.retrieval, fresh_timeout_ms=answer.fresh_timeout_ms)
 
+    def _shard_topics(self) -> ShardTopics:
+        topics = self.settings.topics
+        return ShardTopics(self.settings.answered_topic, topics.shard_queries, topics.shard_hits)
+
     def _shard_views(self) -> Shards:
-        self._binding()
-        return ShardViews(self.settings.answer, self._view, self._loop, self._shards.closed)
+        requests = partial(ShardRequests, self._binding().broker, self._shard_topics())
+        return ShardViews(self.settings.answer, self._view, self._loop, self._shards.closed, requests=requests)
 
     def _view(self, embedder: Embedder, shard: int | None = None) -> IndexView:
         """Of the whole index, or of one of its partitions."""

@@ -20,6 +20,7 @@ from .messages import query_id
 from .parts import part_named
 from .settings import AnswerSettings
 from .shard_messages import Record, ShardQuery, ShardReply, read_request, write_reply
+from .shard_requests import Replied, ShardRequests
 from .shard_search import ShardSearch
 from .view import IndexView
 
@@ -38,8 +39,20 @@ class Shards(Protocol):
         """From any thread: no task here does."""
         ...
 
+    def is_past(self, shard: int, offset: int) -> bool:
+        """From any thread: whether the request at this offset was replied to already, beside the task."""
+        ...
+
+    async def wait_past(self, shard: int, offset: int) -> bool:
+        """Whether it is being replied to beside the task; then until it was."""
+        ...
+
     async def replied(self, shard: int, key: bytes | None, value: bytes | None) -> list[Record]:
         """Never raises for a request: what is wrong with it is said in the reply, where it says whom to reply to."""
+        ...
+
+    def take_counts(self) -> dict[str, int]:
+        """Of requests that were replied to beside the tasks, since the last call."""
         ...
 
     async def close(self) -> None: ...
@@ -54,7 +67,10 @@ class ShardViews:
         open_view: Callable[[Embedder, int], IndexView],
         loop: asyncio.AbstractEventLoop | None = None,
         earlier_closed: Callable[[], Awaitable[None]] | None = None,
+        *,
+        requests: Callable[[Replied], ShardRequests] | None = None,
     ) -> None:
+        """`requests`: reads and replies to them beside the tasks, of what it is given; None: the tasks reply to all."""
         check_in_process(settings)
         self._settings = settings
         self._loop = loop
@@ -65,6 +81,8 @@ class ShardViews:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._closing: dict[int, asyncio.Task[None]] = {}
         self._searches: dict[int, ShardSearch] = {}
+        self._requests = None if requests is None else requests(self.replied)
+        self._serving: asyncio.Task[None] | None = None
 
     def open(self, shard: int) -> None:
         self._views[shard] = self._open_view(self._embedder, shard)
@@ -86,6 +104,10 @@ class ShardViews:
         if view is None or shard in self._running:
             return
         self._running[shard] = asyncio.ensure_future(self._run(shard, view, self._closing.pop(shard, None)))
+        if self._requests is not None:
+            self._requests.hold(shard)
+            if self._serving is None:
+                self._serving = asyncio.ensure_future(self._requests.run())
 
     async def _run(self, shard: int, view: IndexView, before: asyncio.Task[None] | None) -> None:
         """The view before this one still holds the database."""
@@ -100,6 +122,8 @@ class ShardViews:
 
     def _stop(self, shard: int) -> None:
         self._searches.pop(shard, None)
+        if self._requests is not None:
+            self._requests.let_go(shard)
         running = self._running.pop(shard, None)
         if running is not None:
             running.cancel()
@@ -108,9 +132,21 @@ class ShardViews:
     async def close(self) -> None:
         for shard in list(self._running):
             self._stop(shard)
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
         if self._closing:
             await asyncio.wait(list(self._closing.values()))
         await self._embedder.close()
+
+    def is_past(self, shard: int, offset: int) -> bool:
+        return self._requests is not None and self._requests.is_past(shard, offset)
+
+    async def wait_past(self, shard: int, offset: int) -> bool:
+        return self._requests is not None and await self._requests.wait_past(shard, offset)
+
+    def take_counts(self) -> dict[str, int]:
+        return {} if self._requests is None else self._requests.take_counts()
 
     async def replied(self, shard: int, key: bytes | None, value: bytes | None) -> list[Record]:
         if self._loop is None:

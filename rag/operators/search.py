@@ -3,7 +3,8 @@
     input   `key` (who asks), `value` of the topic shard-queries       output   `key`, `value` of shard-hits
 
 It keeps nothing: the shard is a view of its partition (`rag/shard_views.py`), and a request that is answered anew after a crash gets what
-the shard says then. A shard that has not come far enough says "later" at once, so that old requests hold up nobody.
+the shard says then. Most are replied to before they come here, beside the worker (`rag/shard_requests.py`), and are passed over. A shard
+that has not come far enough says "later" at once, so that old requests hold up nobody.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...topics.batch import Batch
+from ...topics.batch import OFFSET, Batch
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
 from ..raw import RAW, check_raw, key_and_value, raw_batch
@@ -76,13 +77,20 @@ class SearchRun(AsyncOperator):
             self._shared.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
-        return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
+        for what, amount in self._shards.take_counts().items():
+            self.context.count(what, amount)
+        shard, offsets = self.context.partition, batch.frame[OFFSET].to_list()
+        left = [row for row, offset in enumerate(offsets) if not self._shards.is_past(shard, offset)]
+        return [self._call(batch.replaced(batch.frame[row]), offsets[row]) for row in left]
 
-    def _call(self, row: Batch) -> Call:
+    def _call(self, row: Batch, offset: int) -> Call:
         key, value = key_and_value(row)
 
         async def run() -> object:
+            """None: it was replied to beside us."""
             self._shared.note_loop()
+            if await self._shards.wait_past(self.context.partition, offset):
+                return None
             return await self._shards.replied(self.context.partition, key, value)
 
         return Call(row, run)
@@ -91,6 +99,8 @@ class SearchRun(AsyncOperator):
         """A request that nobody can be told of is counted."""
         if isinstance(outcome, BaseException):
             raise outcome
+        if outcome is None:
+            return []
         records = list(outcome) if isinstance(outcome, list) else []
         self.context.count("requests_answered" if records else "requests_unreadable", 1)
         return [Emit(raw_batch(call.row, records))] if records else []

@@ -13,6 +13,7 @@ from millstream.rag.messages import Query, write_query
 from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import DocumentSettings, bind_answers, document_pipeline
 from millstream.rag.settings import ShardSettings
+from millstream.rag.shard_views import ShardViews
 from millstream.rag.updates import Update, read_update, vector_bytes, write_update
 from millstream.rag.view import IndexView
 from millstream.rag.view_state import ViewState
@@ -136,8 +137,17 @@ def test_a_shard_that_answers_before_it_is_caught_up_is_seen_here(monkeypatch: p
     assert any("wrong" in said and "None, None" in said for said in run(CASE, shared, FAULTY).judged())
 
 
-def test_and_so_is_an_answer_that_does_not_wait_for_all_shards() -> None:
-    """It says which are missing."""
+def test_and_so_is_an_answer_that_does_not_wait_for_all_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they take a while: it says which are missing."""
+    replied = ShardViews.replied
+
+    async def slowly(views: ShardViews, shard: int, key: bytes | None, value: bytes | None) -> list[Record]:
+        searched = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.01, searched.set)  # of virtual time
+        await searched.wait()
+        return await replied(views, shard, key, value)
+
+    monkeypatch.setattr(ShardViews, "replied", slowly)
     hasty = replace(SETTINGS.answer, sharded=ShardSettings(deadline_ms=1))
 
     def build(app: App) -> None:
