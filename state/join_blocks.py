@@ -20,7 +20,7 @@ holds to it too: values wait on disk, and are made into rows some at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,12 +29,11 @@ import polars as pl
 from .buffers import NEVER, Expired, Found, Ints, JoinBuffer, Kept
 from .join_sides import JoinSide
 from .keys import int_key, key_int
+from .restored import WATERMARK, Restored
 from .row_blocks import BLOCK_BYTES_MAX
-from .spill import ScratchValues
 from .store import Changes, StoreWrite
 
 _PREFIXES: Final = ((b"L", b"l"), (b"R", b"r"))
-_WATERMARK: Final = b"W"
 _PART_BYTES_MAX: Final = 1 << 30
 """Of rows that are restored at a time where nothing limits the memory: fewer parts, fewer merges."""
 _RUNS_IN_LIMIT: Final = 8
@@ -61,7 +60,7 @@ class JoinState:
         """What the database does not have yet; None: deleted."""
         self._watermark = NEVER
         self._watermark_logged = NEVER
-        self._restored = _Restored()
+        self._restored = Restored()
         self._folder: Path | None = None
         self._bytes_max = 0
         self._spilled_bytes = 0
@@ -91,7 +90,7 @@ class JoinState:
             stored = self._restored.beginning_with(rows), self._restored.beginning_with(hits)
             for _ in side.rebuild(stored, self._on, self._watermark, part_bytes_max):
                 self._spill()
-        self._restored = _Restored()
+        self._restored = Restored()
         return self._watermark
 
     def keep(self, side: int, kept: Kept, order: Ints | None = None) -> None:
@@ -144,7 +143,7 @@ class JoinState:
                 if value is not None and key not in newer:
                     self._restored.put(key, value)
         self._restored.memory |= {key: value for key, value in newer.items() if value is not None}
-        if (logged := self._restored.memory.pop(_WATERMARK, None)) is not None:
+        if (logged := self._restored.memory.pop(WATERMARK, None)) is not None:
             self._watermark_logged, *numbers = (key_int(logged, at) for at in range(0, len(logged), 8))
             for side, (rows, hits) in zip(self._sides, (numbers[:2], numbers[2:]), strict=True):
                 side.next_row, side.next_hits = rows, hits
@@ -155,7 +154,7 @@ class JoinState:
             made.update(side.changes(self._watermark))
         if self._watermark > self._watermark_logged and any(side.buffer.outer for side in self._sides):
             numbers = [number for side in self._sides for number in (side.next_row, side.next_hits)]
-            made[_WATERMARK] = b"".join(map(int_key, (self._watermark, *numbers)))
+            made[WATERMARK] = b"".join(map(int_key, (self._watermark, *numbers)))
             self._watermark_logged = self._watermark
         self._unwritten |= made
         return [Changes.of(list(made), list(made.values()))] if made else []
@@ -163,50 +162,3 @@ class JoinState:
     def take_checkpoint(self) -> StoreWrite:
         given, self._unwritten = self._unwritten, {}
         return StoreWrite([Changes.of(list(given), list(given.values()))] if given else ())
-
-
-class _Restored:
-    """Entries between `restore` and `open`, by key; beyond a limit values wait on disk."""
-
-    def __init__(self) -> None:
-        self.memory: dict[bytes, bytes] = {}
-        self._on_disk: dict[bytes, slice] = {}
-        self._folder: Path | None = None
-        self._values: ScratchValues | None = None
-        self._left_bytes = 0
-
-    def spill_to(self, folder: Path, bytes_max: int) -> None:
-        self._folder, self._left_bytes = folder, bytes_max
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self._left_bytes -= len(value)
-        if self._folder is None or self._left_bytes >= 0 or key == _WATERMARK:
-            self.memory[key] = value
-            return
-        if self._values is None:
-            self._values = ScratchValues(self._folder)
-        self._on_disk[key] = self._values.put(value)
-
-    def get(self, key: bytes) -> bytes:
-        if self._values is not None and key in self._on_disk:
-            return self._values.get(self._on_disk[key])
-        return self.memory[key]
-
-    def beginning_with(self, prefix: bytes) -> Mapping[bytes, bytes]:
-        return _Some(self, [key for key in [*self.memory, *self._on_disk] if key.startswith(prefix)])
-
-
-class _Some(Mapping[bytes, bytes]):
-    """Entries of these keys, each read when it is asked for."""
-
-    def __init__(self, entries: _Restored, keys: Sequence[bytes]) -> None:
-        self._entries, self._keys = entries, keys
-
-    def __getitem__(self, key: bytes) -> bytes:
-        return self._entries.get(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)

@@ -26,6 +26,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .frame_bytes import compact
 from .on_disk import on_disk
 from .store import DurableState
 
@@ -62,7 +63,7 @@ def write_columns(folder: Path, frame: pl.DataFrame, arrays: Sequence[NDArray[An
     with on_disk(folder), _scratch_file(folder) as file:
         starts = [_written(file, array) for array in arrays]
         rows_at = file.tell()
-        table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+        table = compact(frame).to_arrow(compat_level=pl.CompatLevel.newest())
         with pa.ipc.new_file(cast(io.IOBase, file), table.schema) as writer:
             writer.write_table(table)
         size = file.tell()

@@ -92,7 +92,7 @@ def test_many_small_commits_make_few_records() -> None:
 
 def test_few_living_rows_among_many_dead_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """One key's rows stay while thousands come and go: what is in the changelog is about what lives."""
-    monkeypatch.setattr("millstream.state.row_log._GARBAGE_ROWS_MIN", 100)
+    monkeypatch.setattr("millstream.state.row_side._GARBAGE_ROWS_MIN", 100)
     log = log_of()
     changes = []
     for start in range(0, 5_000, 50):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.state import row_chunks, row_log
+from millstream.state import row_chunks, row_side
 from millstream.topics.batch import MAX_TIME
 from millstream.topics.batch import MIN_TIME as NOTHING
 from millstream.workers.operators.asof_join import AsofHow, AsofJoin, Direction
@@ -106,8 +106,8 @@ def test_a_crash_changes_nothing(seed: int) -> None:
 @pytest.mark.parametrize("scale", [1, 1 << 33])
 def test_wide_times_and_small_pieces(monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
     """Times too far apart to be packed with their keys; chunks merged, blocks written again, at every turn."""
-    monkeypatch.setattr(row_log, "_GARBAGE_ROWS_MIN", 3)
-    monkeypatch.setattr(row_log, "_BLOCKS_A_MERGE", 2)
+    monkeypatch.setattr(row_side, "_GARBAGE_ROWS_MIN", 3)
+    monkeypatch.setattr(row_side, "_BLOCKS_A_MERGE", 2)
     monkeypatch.setattr(row_chunks, "_FAN_IN", 2)
     for seed in range(60):
         one = case(seed, late=True, scale=scale)

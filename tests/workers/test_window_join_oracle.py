@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from millstream import hopping, session, tumbling
-from millstream.state import row_chunks, row_log
+from millstream.state import row_chunks, row_side
 from millstream.topics.batch import MAX_TIME
 from millstream.topics.batch import MIN_TIME as NOTHING
 from millstream.workers import joined_windows
@@ -108,8 +108,8 @@ def test_as_record_by_record(seed: int, crashes: bool) -> None:
 @pytest.mark.parametrize("scale", [1, 1 << 33])
 def test_wide_times_and_small_pieces(monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
     """Windows far apart; chunks merged, blocks written again, windows cut in halves and pairs in threes at every turn."""
-    monkeypatch.setattr(row_log, "_GARBAGE_ROWS_MIN", 3)
-    monkeypatch.setattr(row_log, "_BLOCKS_A_MERGE", 2)
+    monkeypatch.setattr(row_side, "_GARBAGE_ROWS_MIN", 3)
+    monkeypatch.setattr(row_side, "_BLOCKS_A_MERGE", 2)
     monkeypatch.setattr(row_chunks, "_FAN_IN", 2)
     monkeypatch.setattr(joined_windows, "_MEMBERS_MAX", 4)
     monkeypatch.setattr(module, "PAIRS_MAX", 3)
