@@ -88,7 +88,9 @@ class RunSettings:
     state_dir: Path | None = setting(None, path, "Folder of local state; one process a folder.")
     checkpoint_interval_ms: int | None = setting(None, milliseconds, "Time between writes of state to RocksDB.")
     join_buffer_bytes_max: int | None = setting(
-        None, whole(0), "Memory of the rows one task keeps for one interval join; the rest is in scratch files."
+        None,
+        whole(0),
+        "Memory of the rows one task keeps for one join by time or pattern; the rest is in scratch files.",
     )
     poll_records_max: int | None = setting(None, whole(1), "Records worked on at a time.")
     instance_id: str | None = setting(

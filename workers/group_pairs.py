@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
+
+from ..state.row_chunks import Rows
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Rows of one side in windows: row `rows[i]` of the frame is in the window `[starts[i], ends[i])`."""
+    """Rows of one side in windows: row `rows[i]` of the `source` is in the window `[starts[i], ends[i])`."""
 
-    frame: pl.DataFrame
+    source: Rows
     rows: Ints
     groups: Ints
     """Equal where key and window are; negative: of a null key, in no group."""

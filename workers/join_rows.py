@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..state.row_chunks import Rows
 from ..topics.batch import BEFORE, DELETED, OFFSET, TIME, Batch
 from ..topics.key import key_text
 from ..topics.schema import Schema
@@ -78,15 +79,16 @@ class JoinColumns:
         return Emit(batch.replaced(self.padded(side, frame).hstack(kept)), 1)
 
 
-def gathered(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
-    """These rows; nulls for -1."""
-    there = rows >= 0
+def matches(rows: Rows, places: Ints) -> pl.DataFrame:
+    """The rows at these places; nulls for -1."""
+    there = places >= 0
+    found = rows.at(places[there])
     if there.all():
-        return frame[rows]
-    if not frame.height:
-        return frame.clear(len(rows))
-    at = pl.Series(np.where(there, rows, 0)).set(pl.Series(~there), None)
-    return frame.select(pl.all().gather(at))
+        return found
+    if not found.height:
+        return found.clear(len(places))
+    at = pl.Series(np.maximum(np.cumsum(there) - 1, 0)).set(pl.Series(~there), None)
+    return found.select(pl.all().gather(at))
 
 
 def in_batches(frame: pl.DataFrame, times: Ints, passed_on: int) -> Iterator[Emit]:

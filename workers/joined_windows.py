@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..state.row_chunks import NO_KEY
+from ..state.row_chunks import NO_KEY, Chunk, Rows
 from ..state.row_log import RowLog
 from ..state.sessions import SessionRows, SessionState
 from ..state.store import DurableState
@@ -25,6 +25,8 @@ from .versions import NONE, Versions
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Sides = tuple[Members, Members]
+Codes = tuple[int, int] | None
+"""Keys by their codes, the end exclusive; None: all."""
 
 _Time = TypeVar("_Time", int, Ints)
 _MEMBERS_MAX: Final = 1_000_000
@@ -100,21 +102,42 @@ class GridWindows:
     def close(self, watermark: int) -> Iterator[Sides]:
         after, upto = self._rows.freed(0), watermark - self._grace
         self._rows.advance(watermark, (upto, upto))
-        if self._ordinal(upto) == self._ordinal(after):
-            return iter(())
-        sides = [self._rows.pick(side, lambda chunk: chunk.times < upto, before=upto) for side in (0, 1)]
+        for stop in self._stops(after, upto):
+            for codes in self._rows.key_parts(stop):
+                yield from self._closed(after, stop, codes)
+            after = stop
+
+    def _stops(self, after: int, upto: int) -> Iterator[int]:
+        """Up to where windows are closed at once, so that the rows in them are not too many, or one window's. The last is `upto`."""
+        first, last = self._ordinal(after), self._ordinal(upto)
+        if first == last:
+            return
+        if len(parts := self._rows.time_parts(upto)) > 1:
+            begins = np.array([begin for begin, _ in parts if begin is not None])
+            for ordinal in np.unique(self._ordinal(begins)).tolist():
+                if first < ordinal < last:
+                    yield ordinal * self._grid.hop_ms + self._phase
+        yield upto
+
+    def _closed(self, after: int, upto: int, codes: Codes) -> Iterator[Sides]:
+        """Windows that end behind `after`, up to `upto`, with rows of these keys."""
         spans = []
-        for picked in sides:
+        for side in (0, 1):
+            picked = self._rows.pick(side, lambda chunk: _of_keys(chunk, codes, chunk.times < upto), before=upto)
             times = picked.times
             first = self._ordinal(np.maximum(np.maximum(times, picked.marks), after))
             last = np.minimum(self._ordinal(self._grid.last_ends(times)), self._ordinal(upto))
-            spans.append(_Spans(picked.frame(), np.arange(len(times)), picked.codes, first, last).living())
-        self._free(upto)
+            spans.append(_Spans(self._rows.held(picked), np.arange(len(times)), picked.codes, first, last).living())
+        self._free(upto, codes)
         return self._some(spans[0], spans[1])
 
-    def _free(self, upto: int) -> None:
+    def _free(self, upto: int, codes: Codes = None) -> None:
         for side in (0, 1):
-            gone = self._rows.pick(side, lambda chunk: self._grid.last_ends(chunk.times) <= upto, before=upto)
+            gone = self._rows.pick(
+                side,
+                lambda chunk: _of_keys(chunk, codes, self._grid.last_ends(chunk.times) <= upto),
+                before=upto,
+            )
             self._rows.drop(side, gone, told=False)
 
     def _some(self, left: _Spans, right: _Spans) -> Iterator[Sides]:
@@ -143,14 +166,14 @@ class GridWindows:
         codes = spans.codes[which]
         groups = np.where(codes == NO_KEY, NO_KEY, ranks * self._rows.codes_size + codes)
         ends = ordinals * self._grid.hop_ms + self._phase
-        return Members(spans.frame, spans.rows[which], groups, ends - self._grid.size_ms, ends)
+        return Members(spans.source, spans.rows[which], groups, ends - self._grid.size_ms, ends)
 
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """Row `rows[i]` of the frame is in the windows of ordinals `first[i] + 1 .. last[i]`."""
+    """Row `rows[i]` of the source is in the windows of ordinals `first[i] + 1 .. last[i]`."""
 
-    frame: pl.DataFrame
+    source: Rows
     rows: Ints
     codes: Ints
     first: Ints
@@ -164,13 +187,13 @@ class _Spans:
         there = self.last > self.first
         if there.all():
             return self
-        return _Spans(self.frame, *(column[there] for column in (self.rows, self.codes, self.first, self.last)))
+        return _Spans(self.source, *(column[there] for column in (self.rows, self.codes, self.first, self.last)))
 
     def upto(self, ordinal: int) -> _Spans:
-        return _Spans(self.frame, self.rows, self.codes, self.first, np.minimum(self.last, ordinal)).living()
+        return _Spans(self.source, self.rows, self.codes, self.first, np.minimum(self.last, ordinal)).living()
 
     def after(self, ordinal: int) -> _Spans:
-        return _Spans(self.frame, self.rows, self.codes, np.maximum(self.first, ordinal), self.last).living()
+        return _Spans(self.source, self.rows, self.codes, np.maximum(self.first, ordinal), self.last).living()
 
     def exploded(self) -> tuple[Ints, Ints]:
         """A number of a span and an ordinal for each row and window."""
@@ -218,43 +241,60 @@ class SessionWindows:
 
     def close_early(self) -> Iterator[Sides]:
         found = self._sessions.close_early(changed_only=False)
-        return iter(()) if found is None else iter([self._taken(found)])
+        return iter(()) if found is None else self._taken(found)
 
     def close(self, watermark: int) -> Iterator[Sides]:
         upto = watermark - self._grace
         self._rows.advance(watermark, (upto, upto))
         found = self._sessions.close(watermark, changed_only=False)
-        given = [] if found is None else [self._taken(found)]
+        if found is not None:
+            yield from self._taken(found)
         if self._has_null_keys:
-            given.append((self._alone(0, upto - self._gap), self._alone(1, upto - self._gap)))
-        return iter(given)
+            for _, before in self._rows.time_parts(upto - self._gap + 1):
+                yield self._alone(0, before), self._alone(1, before)
 
-    def _alone(self, side: int, upto: int) -> Members:
-        """Rows of null keys up to this time: their sessions have closed."""
-        picked = self._rows.pick(side, lambda chunk: (chunk.codes == NO_KEY) & (chunk.times <= upto), before=upto + 1)
+    def _alone(self, side: int, before: int) -> Members:
+        """Rows of null keys up to a time: their sessions have closed."""
+        picked = self._rows.pick(side, lambda chunk: (chunk.codes == NO_KEY) & (chunk.times < before), before=before)
         times = picked.times
-        members = Members(picked.frame(), np.arange(len(times)), picked.codes, times, times + self._gap)
+        members = Members(self._rows.held(picked), np.arange(len(times)), picked.codes, times, times + self._gap)
         self._rows.drop(side, picked, told=False)
         return members
 
-    def _taken(self, closed: SessionRows) -> Sides:
-        codes = self._rows.code_of(closed.rows.keys)
-        sessions = Versions(codes, closed.starts, np.zeros(len(codes), np.bool_))
-        return self._taken_of(0, closed, sessions), self._taken_of(1, closed, sessions)
+    def _taken(self, closed: SessionRows) -> Iterator[Sides]:
+        """Of sessions that closed the rows of both sides, some keys at a time."""
+        codes, last = self._rows.code_of(closed.rows.keys), closed.rows.ends - self._gap
+        for part in self._rows.key_parts(int(last.max()) + 1):
+            some = slice(None) if part is None else (codes >= part[0]) & (codes < part[1])
+            sessions = _Sessions.of(codes[some], closed.starts[some], last[some])
+            if len(sessions.last):
+                yield self._taken_of(0, sessions), self._taken_of(1, sessions)
 
-    def _taken_of(self, side: int, closed: SessionRows, sessions: Versions) -> Members:
+    def _taken_of(self, side: int, sessions: _Sessions) -> Members:
         """The rows of one side in sessions that closed."""
-        touched = self._rows.mask(sessions.codes)
-        last = closed.rows.ends - self._gap
-        picked = self._rows.pick(
-            side, lambda chunk: touched[chunk.codes], after=int(closed.starts.min()), before=int(last.max()) + 1
-        )
-        at = _within(sessions, last[sessions.rows], picked.codes, picked.times)
+        known = sessions.known
+        touched = self._rows.mask(known.codes)
+        after, before = int(known.times.min()), int(sessions.last.max()) + 1
+        picked = self._rows.pick(side, lambda chunk: touched[chunk.codes], after=after, before=before)
+        at = _within(known, sessions.last[known.rows], picked.codes, picked.times)
         inside = at >= 0
-        at, picked = sessions.rows[at[inside]], picked.where(inside)
-        members = Members(picked.frame(), np.arange(len(at)), at, closed.starts[at], closed.rows.ends[at])
+        at, picked = at[inside], picked.where(inside)
+        starts, ends = known.times[at], sessions.last[known.rows][at] + self._gap
+        members = Members(self._rows.held(picked), np.arange(len(at)), known.rows[at], starts, ends)
         self._rows.drop(side, picked, told=True)
         return members
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """Sessions that closed, by key and first time; `last`: the last time of each, in the order they were given in."""
+
+    known: Versions
+    last: Ints
+
+    @classmethod
+    def of(cls, codes: Ints, starts: Ints, last: Ints) -> _Sessions:
+        return cls(Versions(codes, starts, np.zeros(len(codes), np.bool_)), last)
 
 
 def _within(sessions: Versions, last: Ints, codes: Ints, times: Ints) -> Ints:
@@ -270,3 +310,8 @@ def _within(sessions: Versions, last: Ints, codes: Ints, times: Ints) -> Ints:
         outside = (at >= 0) & (times > np.append(last, 0)[at])
     at[outside] = NONE
     return at
+
+
+def _of_keys(chunk: Chunk, codes: Codes, flags: Flags) -> Flags:
+    """Those of the rows whose keys are in the range."""
+    return flags if codes is None else flags & (chunk.codes >= codes[0]) & (chunk.codes < codes[1])

@@ -256,9 +256,9 @@ def test_columns_and_times() -> None:
     operator = step.build([TRADES, QUOTES])
     run = Run(NEAREST)
     operator.open(run.counts, MIN_TIME)
-    operator.process(user_rows(TRADES, ("a", 1.5, 1), ("b", 2.5, 2), times=[10, 20]), 0)
-    operator.process(user_rows(QUOTES, ("a", 1.0, 3), times=[12]), 1)
-    operator.advance(5)
+    list(operator.process(user_rows(TRADES, ("a", 1.5, 1), ("b", 2.5, 2), times=[10, 20]), 0))
+    list(operator.process(user_rows(QUOTES, ("a", 1.0, 3), times=[12]), 1))
+    list(operator.advance(5))
     (given,) = operator.advance(MAX_TIME)
     names = ["stock", "price", "ts", "bid", "ts_right", TIME, BEFORE, OFFSET]
     assert given.batch.frame.columns == names
@@ -272,7 +272,7 @@ def test_columns_and_times() -> None:
 def test_batches_have_a_bounded_size(rows: int) -> None:
     run = Run(BACKWARD)
     run.rows(rights(0))
-    run.operator.process(batch_of(lefts(*range(rows))), 0)
+    list(run.operator.process(batch_of(lefts(*range(rows))), 0))
     sizes = [len(emit.batch) for emit in run.operator.advance(MAX_TIME)]
     assert sizes == ([7] if rows == 7 else [100_000, 1])
 
@@ -283,8 +283,10 @@ def test_several_key_columns_of_any_type() -> None:
     operator = AsofJoin(("a", "b")).build([schema, schema])
     operator.open(Run(BACKWARD).counts, MIN_TIME)
     keys = [(1, 0.5), (1, float("nan")), (2, 0.5), (None, 0.5)]
-    operator.process(user_rows(schema, *[(*key, number) for number, key in enumerate(keys)], times=[1] * 4), 1)
-    operator.process(user_rows(schema, *[(*key, 10 + number) for number, key in enumerate(keys)], times=[2] * 4), 0)
+    list(operator.process(user_rows(schema, *[(*key, number) for number, key in enumerate(keys)], times=[1] * 4), 1))
+    list(
+        operator.process(user_rows(schema, *[(*key, 10 + number) for number, key in enumerate(keys)], times=[2] * 4), 0)
+    )
     (given,) = operator.advance(MAX_TIME)
     assert given.batch.frame.select("v", "v_right").rows() == [(10, 0), (11, None), (12, 2), (13, None)]
 

@@ -212,8 +212,8 @@ def test_columns_and_times() -> None:
         )
     ):
         internal = [pl.col("ts").alias(TIME), pl.lit(MIN_TIME).alias(BEFORE), pl.lit(7).alias(OFFSET)]
-        operator.process(batch_of(rows(0, 1)).replaced(frame.with_columns(internal)), side)
-    operator.advance(12)
+        list(operator.process(batch_of(rows(0, 1)).replaced(frame.with_columns(internal)), side))
+    list(operator.advance(12))
     given = pl.concat([emit.batch.frame for emit in operator.advance(15)])
     assert given.columns == [*results.names, TIME, BEFORE, OFFSET]
     assert given.rows() == [
@@ -227,8 +227,8 @@ def test_columns_and_times() -> None:
 def test_a_hot_key_is_given_in_batches_made_one_after_the_other(window: Window) -> None:
     """A million pairs are ten batches; none is made before it is asked for."""
     run = Run(WindowJoin(window, ("k",), "outer"))
-    run.operator.process(batch_of(rows(0, *range(1_000))), 0)
-    run.operator.process(batch_of(rows(1, *range(1_000))), 1)
+    list(run.operator.process(batch_of(rows(0, *range(1_000))), 0))
+    list(run.operator.process(batch_of(rows(1, *range(1_000))), 1))
     given = iter(run.operator.advance(MAX_TIME))
     assert not isinstance(given, list)
     assert [len(emit.batch) for emit in given] == [100_000] * 10
@@ -237,8 +237,8 @@ def test_a_hot_key_is_given_in_batches_made_one_after_the_other(window: Window) 
 def test_many_windows_close_at_once() -> None:
     """A jump of time over windows without rows costs nothing; rows in very many windows are worked on in pieces."""
     run = Run(WindowJoin(hopping(1_000, 1), ("k",)))
-    run.operator.process(batch_of(rows(0, *range(0, 3_000, 2))), 0)
-    run.operator.process(batch_of(rows(1, 1_000_000_000, 500)), 1)
+    list(run.operator.process(batch_of(rows(0, *range(0, 3_000, 2))), 0))
+    list(run.operator.process(batch_of(rows(1, 1_000_000_000, 500)), 1))
     given = [emit.batch.frame for emit in run.operator.advance(MAX_TIME)]
     pairs = sum(1_000 - abs(500 - time) for time in range(0, 3_000, 2) if abs(500 - time) < 1_000)
     assert sum(map(len, given)) == pairs

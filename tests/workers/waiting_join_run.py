@@ -62,8 +62,8 @@ class Told:
 class Run(OperatorRun[Told]):
     """A task with one join."""
 
-    def __init__(self, step: AsofJoin | WindowJoin) -> None:
-        super().__init__(step, [ONE_KEY, ONE_KEY], Told(), batch_of)
+    def __init__(self, step: AsofJoin | WindowJoin, *, memory_bytes_max: int | None = None) -> None:
+        super().__init__(step, [ONE_KEY, ONE_KEY], Told(), batch_of, memory_bytes_max)
 
     @property
     def late(self) -> Rows:

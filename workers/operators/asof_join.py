@@ -23,7 +23,7 @@ A tombstone below H is forgotten with its key; a late row from before it would c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
@@ -31,7 +31,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ...state.row_chunks import Picked
+from ...state.row_chunks import Chunk, Picked, Rows, Whole
 from ...state.row_log import RowLog
 from ...state.rows import TableState
 from ...topics.batch import MIN_TIME, Batch
@@ -40,7 +40,7 @@ from ...topics.schema import Schema
 from ..asof_versions import NewestVersions
 from ..errors import PlanError
 from ..gathering import LATE_REASON
-from ..join_rows import JoinColumns, JoinKeys, gathered, in_batches, usable_versions, without
+from ..join_rows import PAIRS_MAX, JoinColumns, JoinKeys, in_batches, matches, usable_versions, without
 from ..join_schemas import check_grace, check_option, check_text_keys, joined_columns
 from ..lateness import TIME_LIMIT, count, late_rows, lowered, usable
 from ..operator import Context, Emit, Operator, StateDefinition
@@ -58,6 +58,7 @@ _OVERTAKEN: Final = 2
 _DIRECTIONS: Final = ("backward", "forward", "nearest")
 
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,16 @@ class AsofJoin:
             raise PlanError(f"asof_join: grace, tolerance and ttl must be below {TIME_LIMIT // 8} ms")
 
 
+@dataclass(frozen=True, slots=True)
+class _Certain:
+    """Left rows and where the match of each stands in `rights`; `times`: of the matches."""
+
+    lefts: Picked
+    rights: Rows
+    at: Ints
+    times: Ints
+
+
 class AsofOperator(Operator):
     """The running step."""
 
@@ -222,66 +233,94 @@ class AsofOperator(Operator):
     def _keep(self, side: int, batch: Batch, marks: Ints) -> None:
         if len(batch):
             self.rows.keep(side, batch.frame.select(self.names[side]), batch.time, marks)
+            count(self.context, "join_spilled_bytes", self.rows.take_spilled_bytes())
 
-    def advance(self, watermark: int) -> Sequence[Emit]:
+    def advance(self, watermark: int) -> Iterator[Emit]:
+        """Made as it is taken: what becomes certain at once may be more than there is memory for."""
         horizon, passed_on = watermark - self.step.grace_ms, self.passed_on
         keeps = 2 * self.step.waits_ms if self.step.direction == "nearest" else 0
         self.rows.advance(watermark, (horizon - self.step.waits_ms, horizon - keeps))
         if self.newest is not None:
-            found = self._backward(self.newest, horizon)
+            parts = self._backward(self.newest, horizon)
         else:
-            found = self._within(self.watermark - self.step.grace_ms, horizon)
+            parts = self._within(self.watermark - self.step.grace_ms, horizon)
         self.watermark = max(self.watermark, watermark)
-        return list(self._given(*found, passed_on))
+        for certain in parts:
+            yield from self._given(certain, passed_on)
+        count(self.context, "join_spilled_bytes", self.rows.take_spilled_bytes())
 
-    def _given(self, lefts: Picked, rights: pl.DataFrame, at: Ints, times: Ints, passed_on: int) -> list[Emit]:
-        """Left rows and where their matches stand in `rights`; `times`: of the matches."""
+    def _given(self, certain: _Certain, passed_on: int) -> Iterator[Emit]:
+        lefts, at = certain.lefts, certain.at
         order = np.argsort(lefts.times, kind="stable")
         if self.step.how == "inner":
             order = order[at[order] >= 0]
-        later = np.maximum(lefts.times, np.where(at >= 0, times, MIN_TIME))[order]
-        emits: list[Emit] = []
+        later = np.maximum(lefts.times, np.where(at >= 0, certain.times, MIN_TIME))[order]
         count(self.context, "unmatched_rows", int((at < 0).sum()))
-        if len(order):
-            frame = self.columns.joined(lefts.frame()[order], gathered(rights, at[order]))
-            emits += in_batches(frame, later, passed_on)
-        return emits
+        for begin in range(0, len(order), PAIRS_MAX):
+            some = slice(begin, begin + PAIRS_MAX)
+            frame = self.columns.joined(lefts.at(order[some]), matches(certain.rights, at[order[some]]))
+            yield from in_batches(frame, later[some], passed_on)
 
     # Backward
 
-    def _backward(self, newest: NewestVersions, horizon: int) -> tuple[Picked, pl.DataFrame, Ints, Ints]:
+    def _backward(self, newest: NewestVersions, horizon: int) -> Iterator[_Certain]:
         """Left rows below the horizon, with the version of their time."""
-        lefts, settled = self._before(_LEFT, horizon), self._before(_RIGHT, horizon)
-        found = newest.match(lefts, settled, (settled.marks & _DELETED) > 0, self.rows.texts)
+        for _, before in self.rows.time_parts(horizon):
+            lefts, settled = self._before(_LEFT, before), self._before(_RIGHT, before)
+            frame, at, times = newest.match(lefts, settled, (settled.marks & _DELETED) > 0, self.rows.texts)
+            self.rows.drop(_LEFT, lefts, told=False)
+            self._drop_rights(settled)
+            yield _Certain(lefts, Whole(frame), at, times)
         newest.expire(horizon)
-        self.rows.drop(_LEFT, lefts, told=False)
-        self._drop_rights(settled)
-        return lefts, *found
 
     def _before(self, side: int, horizon: int) -> Picked:
-        return self.rows.pick(side, lambda chunk: chunk.times < horizon)
+        return self.rows.pick(side, lambda chunk: chunk.times < horizon, before=horizon)
 
     # Forward and nearest
 
-    def _within(self, reached: int, horizon: int) -> tuple[Picked, pl.DataFrame, Ints, Ints]:
+    def _within(self, reached: int, horizon: int) -> Iterator[_Certain]:
         """Left rows whose next right row is below the horizon, or whose tolerance is. `reached`: the horizon before."""
         rows, waits = self.rows, self.step.waits_ms
-        fresh = rows.pick(
-            _RIGHT, lambda chunk: (chunk.times < horizon) & ((chunk.times >= reached) | (chunk.numbers >= self._seen))
+        seen, self._seen = self._seen, rows.next_number
+        touched = rows.codes_of(
+            _RIGHT,
+            lambda chunk: (chunk.times < horizon) & ((chunk.times >= reached) | (chunk.numbers >= seen)),
+            unless=lambda chunk: chunk.tmin >= horizon or (chunk.tmax < reached and chunk.last < seen),
         )
-        self._seen = rows.next_number
-        touched = rows.mask(fresh.codes)
-        lefts = rows.pick(
-            _LEFT, lambda chunk: (chunk.times < horizon) & (touched[chunk.codes] | (chunk.times + waits < horizon))
-        )
+        for after, before in rows.time_parts(horizon, _LEFT):
+            lefts = self._between(
+                _LEFT, (after, before), lambda chunk: touched[chunk.codes] | (chunk.times + waits < horizon)
+            )
+            if len(lefts):
+                yield self._certain(lefts, horizon)
+        freed = rows.freed(_RIGHT)  # what no left row can match any more
+        for _, before in rows.time_parts(freed, _RIGHT):
+            self._drop_rights(self._before(_RIGHT, before))
+
+    def _certain(self, lefts: Picked, horizon: int) -> _Certain:
+        """Those of the left rows that are decided, which are dropped."""
+        rows, waits, times = self.rows, self.step.waits_ms, lefts.times
         wanted = rows.mask(lefts.codes)
-        rights = rows.pick(_RIGHT, lambda chunk: (chunk.times < horizon) & wanted[chunk.codes])
-        at, times, decided = self._nearby(lefts, rights, horizon)
+        first = int(times.min()) - (waits if self.step.direction == "nearest" else 0)
+        stop = min(int(times.max()) + waits + 1, horizon)
+        rights = self._between(_RIGHT, (first, stop), lambda chunk: wanted[chunk.codes])
+        at, found, decided = self._nearby(lefts, rights, horizon)
         given = lefts.where(decided)
         rows.drop(_LEFT, given, told=given.times + waits >= horizon)
-        freed = rows.freed(_RIGHT)  # what no left row can match any more
-        self._drop_rights(rows.pick(_RIGHT, lambda chunk: chunk.times < freed, before=freed))
-        return given, rights.frame(), at[decided], times[decided]
+        return _Certain(given, rows.held(rights), at[decided], found[decided])
+
+    def _between(self, side: int, times: tuple[int | None, int], mask: Callable[[Chunk], Flags]) -> Picked:
+        """Rows with `after <= time < before` for which a mask is true."""
+        after, before = times
+
+        def chosen(chunk: Chunk) -> Flags:
+            inside = chunk.times < before
+            if after is not None and chunk.tmin < after:
+                inside &= chunk.times >= after
+            flags: Flags = inside & mask(chunk)
+            return flags
+
+        return self.rows.pick(side, chosen, after=after, before=before)
 
     def _nearby(self, lefts: Picked, rights: Picked, horizon: int) -> tuple[Ints, Ints, NDArray[np.bool_]]:
         """Of each left row: where its match stands, the match's time, and whether that is certain."""

@@ -17,7 +17,7 @@ Kept: every row until its last window has closed, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -146,7 +146,7 @@ class WindowJoinOperator(Operator):
         """The watermark passed on so far."""
         return lowered(self.watermark, self.delay_ms)
 
-    def process(self, batch: Batch, input_index: int) -> Iterable[Emit]:
+    def process(self, batch: Batch, input_index: int) -> Iterator[Emit]:
         batch = usable(batch, "a window join", self.context)
         keys = self.keys(batch.frame)
         if keys.null_count():
@@ -154,7 +154,7 @@ class WindowJoinOperator(Operator):
             if not OUTER[self.step.how][input_index]:
                 batch, keys = without(batch, keys.is_null().to_numpy()), keys.drop_nulls()
         if not len(batch):
-            return ()
+            return
         arrived = self.windows.arrive(keys, batch.time, np.maximum(batch.before, self.watermark))
         count(self.context, "rows_in_no_window", int(arrived.in_none.sum()))
         count(self.context, "late_window_rows", arrived.late_windows)
@@ -162,10 +162,9 @@ class WindowJoinOperator(Operator):
         if stays.any():
             kept = without(batch, ~stays)
             self.rows.keep(input_index, kept.frame.select(self.sides[input_index]), kept.time, arrived.marks[stays])
-        emits = list(self._given(self.windows.close_early(), self.passed_on))
+        yield from self._given(self.windows.close_early(), self.passed_on)
         if arrived.late.any():
-            emits.append(self._late(input_index, batch, arrived.late, arrived.deadlines))
-        return emits
+            yield self._late(input_index, batch, arrived.late, arrived.deadlines)
 
     def _late(self, side: int, batch: Batch, late: Flags, deadlines: Ints) -> Emit:
         woke = late & (batch.before < deadlines)
@@ -179,7 +178,7 @@ class WindowJoinOperator(Operator):
         told = frame.select(reason.alias(LATE_REASON), TIME, BEFORE, OFFSET)
         return Emit(batch.replaced(self.columns.padded(side, frame).hstack(told)), 1)
 
-    def advance(self, watermark: int) -> Iterable[Emit]:
+    def advance(self, watermark: int) -> Iterator[Emit]:
         passed_on = self.passed_on
         closed = self.windows.close(watermark)
         self.watermark = max(self.watermark, watermark)
@@ -192,7 +191,7 @@ class WindowJoinOperator(Operator):
         for left, right in closed:
             pairs = pairs_of(left.groups, right.groups)
             for mine, theirs in pairs.some(PAIRS_MAX):
-                frame = self.columns.joined(left.frame[left.rows[mine]], right.frame[right.rows[theirs]])
+                frame = self.columns.joined(left.source.at(left.rows[mine]), right.source.at(right.rows[theirs]))
                 yield from self._windowed(frame, left, mine, passed_on)
             for side, members in enumerate((left, right)):
                 alone = pairs.alone[side]
@@ -200,8 +199,9 @@ class WindowJoinOperator(Operator):
                     count(self.context, "padded_rows", len(alone))
                     for at in range(0, len(alone), PAIRS_MAX):
                         some = alone[at : at + PAIRS_MAX]
-                        frame = self.columns.padded(side, members.frame[members.rows[some]])
+                        frame = self.columns.padded(side, members.source.at(members.rows[some]))
                         yield from self._windowed(frame, members, some, passed_on)
+        count(self.context, "join_spilled_bytes", self.rows.take_spilled_bytes())
 
     def _windowed(self, frame: pl.DataFrame, members: Members, which: Ints, passed_on: int) -> Iterator[Emit]:
         starts, ends = members.starts[which], members.ends[which]
