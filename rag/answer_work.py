@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .ask import Asking, Entries, Told
 from .call_cache import CallCache
 from .conversation import Turns
 from .document import Answer
+from .drafts import Drafts
 from .embedder import Embedder
 from .endpoint_counts import CountsSince
 from .errors import IndexUnavailableError, MessageError, RagError
@@ -66,12 +68,16 @@ class AnswerParts:
         paid: PaidCalls | None = None,
         heard: Sequence[Heard] = (),
         sharded: ShardedIndex | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
-        """`sharded`: the index is elsewhere, in shards, and no view is opened here."""
+        """`sharded`: the index is elsewhere, in shards, and no view is opened here. `drafts`: tells answers while they are made, to who
+        asked for that.
+        """
         self.settings = settings
         self.clock = clock
         self.heard = heard
         """Who hears answers while they are made; none: models are asked for the whole at once."""
+        self.drafts = drafts
         self._loop = loop
         self._earlier_closed = earlier_closed
         self._is_closed = False
@@ -103,6 +109,8 @@ class AnswerParts:
             self._beside = [loop.create_task(self.standing.run())]
             if self._paid is not None:
                 self._beside.append(loop.create_task(self._paid.run()))
+            if self.drafts is not None:
+                self._beside.append(loop.create_task(self.drafts.run()))
 
     async def _run(self) -> None:
         """After a rebalance that took every task and gave some back, the view before this one still holds the database."""
@@ -193,7 +201,7 @@ async def _told(query: Query, parts: AnswerParts, cache: CallCache, turns: Turns
         understanding_failure=understood.failure,
     )
     ranked = replace(ranked, tokens=ranked.tokens + understood.tokens)
-    told = await parts.asking.told(asked, ranked, blank, cache, _said(query, parts.heard))
+    told = await parts.asking.told(asked, ranked, blank, cache, _said(query, parts))
     told = replace(told, entries=(*understood.entries, *told.entries))
     return replace(told, shown=signature(ranked.hits)) if query.standing else told
 
@@ -206,13 +214,16 @@ async def _sought(query: Query, sharded: ShardedIndex) -> Sought:
     return await sharded.sought(query)
 
 
-def _said(query: Query, heard: Sequence[Heard]) -> Said | None:
-    if not heard:
+def _said(query: Query, parts: AnswerParts) -> Said | None:
+    hear: list[Said] = [partial(one, query.id) for one in parts.heard]
+    if query.drafts and parts.drafts is not None:
+        hear.append(parts.drafts.of(query.id))
+    if not hear:
         return None
 
     def said(piece: str) -> None:
-        for one in heard:
-            one(query.id, piece)
+        for one in hear:
+            one(piece)
 
     return said
 

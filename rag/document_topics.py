@@ -22,6 +22,9 @@ SHARD_TOPICS = ("shard_queries", "shard_hits")
 CONTRADICTION_TOPICS = ("contradictions", "contradictions_changes")
 """Of a pipeline that looks for contradictions: what it finds, and the keys of chunks that changed, on their way to one task."""
 
+DRAFT_TOPICS = ("answer_drafts",)
+"""Made by workers as they start: answers while they are made (`rag/drafts.py`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentTopics:
@@ -39,9 +42,10 @@ class DocumentTopics:
     shard_hits: str = ""
     contradictions: str = ""
     contradictions_changes: str = ""
+    answer_drafts: str = ""
 
     @classmethod
     def of(cls, app: str, **names: str) -> Self:
         """`<app>.documents`, `<app>.index-updates`, ..., but for those named."""
-        known = (*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS)
+        known = (*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS, *DRAFT_TOPICS)
         return cls(**({name: f"{app}.{name.replace('_', '-')}" for name in known} | names))

@@ -4,7 +4,7 @@
     documents-status  {"state": "indexed" or "failed", "chunks", "embedded", "reused", "stale", "error", "version", "took_ms",
                       "content_type", "metadata", "modified_at"}; null: deleted
     queries           {"id", "question", "k", "filter", "strategy", "model", "fresh_after", "return_sources", "mode", "tenant",
-                      "stream"};
+                      "stream", "drafts"};
                       null: a standing question (mode) of this key ends
     answers           {"id", "question", "answer", "no_answer", "sources": [{"uri", "chunk", "text", "score", "metadata", "position"}],
     and retrievals    "strategy": {"rounds", "documents_used", "reranker_failure", "understood_as",
@@ -69,6 +69,8 @@ class Query:
     stream: str | None = None
     """The conversation it belongs to: what was asked and answered in it before is looked at. The record's key is then this, so that all of
     a conversation is in one partition, and the query's own id is the field `id`."""
+    drafts: bool = False
+    """Its answer is told piece by piece while it is made, on the topic `answer-drafts` (`drafts.py`)."""
     searched: tuple[str, ...] = ()
     """What is looked up in its place; not on the wire."""
 
@@ -237,6 +239,7 @@ def read_query(key: bytes | None, value: bytes | None) -> Query:
         standing=standing,
         again=standing and fields.flag("again", False),
         stream=stream,
+        drafts=not standing and fields.flag("drafts", False),
     )
 
 
@@ -270,6 +273,7 @@ def write_query(query: Query) -> bytes:
             "mode": "standing" if query.standing else "once",
             **({"again": True} if query.again else {}),
             **({"stream": query.stream} if query.stream else {}),
+            **({"drafts": True} if query.drafts else {}),
         }
     )
 

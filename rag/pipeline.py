@@ -35,6 +35,7 @@ from .answer_work import AnswerParts, Heard
 from .asked_again import AskedAgain
 from .contradiction import ContradictionSettings
 from .document_topics import SHARD_TOPICS, DocumentTopics
+from .drafts import Drafts
 from .embedder import Embedder
 from .messages import Strategy
 from .operators.answer import ANSWERS, RETRIEVALS, Answer
@@ -244,6 +245,7 @@ class DocumentPipeline:
             ask_again=AskedAgain(bound.broker, self.settings.topics.queries).send,
             paid=self._told_to(bound.broker),
             heard=self.heard,
+            drafts=Drafts(bound.broker, self.settings.topics.answer_drafts),
             sharded=None if settings.sharded is None else self._sharded(bound.broker, settings.sharded),
         )
         self.view = None if parts.sharded is not None else parts.view

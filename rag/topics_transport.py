@@ -19,12 +19,15 @@ from ..topics.partitioner import murmur2
 from .catalogue import Catalogue
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .document_topics import DocumentTopics
+from .drafts import DraftReader
 from .errors import BusyError, MessageError
 from .filters import FilterText, filter_of
 from .messages import stream_of
 
 POLL_MS: Final = 200
 POLL_RECORDS_MAX: Final = 1_000
+DRAFTS_READY_TIMEOUT_MS: Final = 2_000
+"""How long the first question that is to be answered aloud waits until drafts are read."""
 REVISIONS_MAX: Final = 16
 """Answers of a standing question kept for a reader that is slow; an older one is of no use beside a newer one."""
 
@@ -53,6 +56,7 @@ class TopicsTransport:
         """Reads nothing: it is asked where topics end, with what is not committed yet."""
         self._tasks: list[asyncio.Task[None]] = []
         self._catalogue: Catalogue | None = None
+        self._drafts: DraftReader | None = None
         self._answers: dict[str, asyncio.Future[bytes]] = {}
         self._standing: dict[str, asyncio.Queue[bytes | None]] = {}
         self._statuses: dict[str, list[asyncio.Future[bytes | None]]] = {}
@@ -124,6 +128,35 @@ class TopicsTransport:
         finally:
             del self._answers[query_id]
 
+    async def ask_aloud(self, query_id: str, value: bytes, *, fresh: bool = False) -> AsyncGenerator[str | bytes, None]:
+        """Pieces of the answer while it is made (at most once, and they may be wrong), then what `ask` gives, which counts.
+
+        For a query with `drafts`. Raises as `ask`.
+        """
+        reader = self._draft_reader()
+        await reader.wait_ready(DRAFTS_READY_TIMEOUT_MS)
+        with reader.listening(query_id) as pieces:
+            asking = asyncio.ensure_future(self.ask(query_id, value, fresh=fresh))
+            try:
+                while not asking.done():
+                    following = asyncio.ensure_future(pieces.get())
+                    await asyncio.wait({asking, following}, return_when=asyncio.FIRST_COMPLETED)
+                    if following.done():
+                        yield following.result()
+                    following.cancel()
+                yield asking.result()
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
+
+    def _draft_reader(self) -> DraftReader:
+        """Reads from when the first answer is listened to."""
+        self._open_reader()
+        if self._drafts is None:
+            self._drafts = DraftReader(self.broker, self.topics.answer_drafts)
+            self._tasks.append(asyncio.create_task(self._drafts.run()))
+        return self._drafts
+
     async def stand(self, query_id: str, value: bytes) -> AsyncGenerator[bytes, None]:
         self._check_room()
         if query_id in self._answers or query_id in self._standing:
@@ -182,7 +215,7 @@ class TopicsTransport:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._tasks, self._catalogue = [], None
+        self._tasks, self._catalogue, self._drafts = [], None, None
         if self._producer is not None:
             await self._producer.stop()
         for reader in (self._reader, self._ends):

@@ -5,15 +5,15 @@ follow-up question ("and how much is it?") is looked up together with the questi
 sampling are the pipeline's business and are passed over. The answer carries its sources as [1] in the text, as a list below it, and in
 the field `sources`, which OpenAI's own clients keep as an extra field.
 
-`stream` gives server-sent events of OpenAI's shape. The answer comes from a topic, where it was committed whole, so its pieces follow
-each other without a pause.
+`stream` gives server-sent events of OpenAI's shape, as the model says them: drafts (`rag/drafts.py`). What counts is the committed
+answer: what of it was not said yet follows, and where it is another than was said it follows whole, behind an empty line.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -24,8 +24,8 @@ from ...rag.errors import MessageError
 from ...rag.fields import Fields
 from ...rag.messages import QUESTION_CHARS_MAX, Query
 from .door import Door
-from .questions import SSE_HEADERS
-from .replies import reply
+from .questions import SSE_HEADERS, begun
+from .replies import error_reply, reply
 from .requests import id_of, json_of
 from .route import FLAG, OBJECT, TEXT, WHOLE, Route, fields, listed, named, optional
 
@@ -63,52 +63,77 @@ async def completions(door: Door, request: Request) -> Response:
         raise read.wrong("n", "1")
     stream, fresh = read.flag("stream", False), read.flag("fresh", False)
     with_usage = Fields(read.object("stream_options"), "chat").flag("include_usage", False)
-    answer = orjson.loads(await door.ask(query, fresh=fresh))
-    told = _Told(query_id, int(time.time()), model, _text(door, answer), answer)
+    created = int(time.time())
     if not stream:
-        return reply(told.whole())
-    pieces = (b"data: " + piece + b"\n\n" for piece in told.pieces(with_usage=with_usage))
+        answer = orjson.loads(await door.ask(query, fresh=fresh))
+        return reply(_Told(query_id, created, answer["model"] or model).whole(_text(door, answer), answer))
+    told = _Told(query_id, created, model)
+    pieces = _pieces(door, await begun(door.ask_aloud(query, fresh=fresh)), told, with_usage=with_usage)
     return StreamingResponse(pieces, media_type="text/event-stream", headers=SSE_HEADERS)
+
+
+async def _pieces(
+    door: Door, said: AsyncIterator[str | bytes], told: _Told, *, with_usage: bool
+) -> AsyncIterator[bytes]:
+    """Events. After the head is sent, what goes wrong is the last of them."""
+    yield _event(told.piece({"role": "assistant", "content": ""}))
+    shown = ""
+    try:
+        async for one in said:
+            if isinstance(one, str):
+                shown += one
+                yield _event(told.piece({"content": one}))
+                continue
+            answer = orjson.loads(one)
+            text = _text(door, answer)
+            rest = text.removeprefix(shown) if text.startswith(shown) else f"\n\n{text}"
+            for piece in _PIECE.findall(rest):
+                yield _event(told.piece({"content": piece}))
+            for piece in told.ends(answer, with_usage=with_usage):
+                yield _event(piece)
+    except Exception as error:  # noqa: BLE001 - the head is sent
+        yield _event(bytes(error_reply(error, told.query_id).body))
+
+
+def _event(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
 
 
 class _Told:
     """An answer as OpenAI has it."""
 
-    def __init__(self, query_id: str, created: int, model: str, text: str, answer: Mapping[str, Any]) -> None:
-        self._head = {"id": query_id, "created": created, "model": answer["model"] or model}
-        self._text = text
-        self._answer = answer
-        tokens = answer["tokens"]
-        self._usage = {
-            "prompt_tokens": tokens["prompt"],
-            "completion_tokens": tokens["completion"],
-            "total_tokens": tokens["prompt"] + tokens["completion"],
-        }
+    def __init__(self, query_id: str, created: int, model: str) -> None:
+        self.query_id = query_id
+        self._head = {"id": query_id, "created": created, "model": model}
 
-    def whole(self) -> dict[str, Any]:
-        message = {"role": "assistant", "content": self._text, "refusal": None}
+    def whole(self, text: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+        message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
         return {
             **self._head,
             "object": "chat.completion",
             "choices": [choice],
-            "usage": self._usage,
-            "sources": self._answer["sources"],
-            "no_answer": self._answer["no_answer"],
+            "usage": _usage(answer),
+            "sources": answer["sources"],
+            "no_answer": answer["no_answer"],
         }
 
-    def pieces(self, *, with_usage: bool) -> Iterator[bytes]:
-        yield self._piece({"role": "assistant", "content": ""})
-        for piece in _PIECE.findall(self._text):
-            yield self._piece({"content": piece})
-        yield self._piece({}, finish="stop", sources=self._answer["sources"], no_answer=self._answer["no_answer"])
+    def ends(self, answer: Mapping[str, Any], *, with_usage: bool) -> Iterator[bytes]:
+        """What comes behind the text."""
+        yield self.piece({}, finish="stop", sources=answer["sources"], no_answer=answer["no_answer"])
         if with_usage:
-            yield orjson.dumps({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage})
+            chunk = {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(answer)}
+            yield orjson.dumps(chunk)
         yield b"[DONE]"
 
-    def _piece(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    def piece(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return orjson.dumps({**self._head, "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def _usage(answer: Mapping[str, Any]) -> dict[str, int]:
+    prompt, completion = answer["tokens"]["prompt"], answer["tokens"]["completion"]
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _text(door: Door, answer: Mapping[str, Any]) -> str:

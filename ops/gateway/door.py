@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -97,9 +98,17 @@ class Door:
         record = await (
             self._here(query.id, value, fresh) if here else self.transport.ask(query.id, value, fresh=fresh)
         )
-        if error := orjson.loads(record or b"{}").get("error"):
-            raise AnswerError(str(error))
+        _check_answered(record)
         return record
+
+    async def ask_aloud(self, query: Query, *, fresh: bool = False) -> AsyncGenerator[str | bytes, None]:
+        """Pieces of its answer while it is made, which may be wrong, then as `ask`."""
+        value = checked(replace(query, drafts=True))
+        async with aclosing(self.transport.ask_aloud(query.id, value, fresh=fresh)) as told:
+            async for one in told:
+                if isinstance(one, bytes):
+                    _check_answered(one)
+                yield one
 
     async def _here(self, query_id: str, value: bytes, fresh: bool) -> bytes:
         """From the index of this process: no topic is between, and nothing is paid for."""
@@ -131,6 +140,12 @@ class Door:
                     following.cancel()
                     closing.cancel()
                     await asyncio.wait({following, closing})
+
+
+def _check_answered(record: bytes) -> None:
+    """Raises AnswerError."""
+    if error := orjson.loads(record or b"{}").get("error"):
+        raise AnswerError(str(error))
 
 
 def checked(query: Query) -> bytes:

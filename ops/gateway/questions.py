@@ -1,5 +1,6 @@
-"""Routes of questions: answers, chunks, and standing questions as server-sent events.
+"""Routes of questions: answers, chunks, and answers and standing questions as server-sent events.
 
+    POST /v1/answers/stream   event: draft, data: {"text"}, as the model says it; event: answer, data: the answer, which counts
     POST /v1/standing   event: revision, data: an answer   (": nothing new" now and then)   event: error, data: an error, and the end
 
 A standing question with an `id` of the caller's stands on when the connection ends, until DELETE; without one it ends with it.
@@ -7,7 +8,8 @@ A standing question with an `id` of the caller's stands on when the connection e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final
 
 import orjson
@@ -44,6 +46,38 @@ async def _question(door: Door, request: Request, **fixed: Any) -> tuple[Query, 
 async def answers(door: Door, request: Request) -> Response:
     query, fresh, _ = await _question(door, request)
     return reply(await door.ask(query, fresh=fresh), headers={"x-query-id": query.id})
+
+
+async def answers_aloud(door: Door, request: Request) -> Response:
+    query, fresh, _ = await _question(door, request)
+    told = await begun(door.ask_aloud(query, fresh=fresh))
+    headers = {**SSE_HEADERS, "x-query-id": query.id}
+    return StreamingResponse(_aloud(told, query), media_type="text/event-stream", headers=headers)
+
+
+async def _aloud(told: AsyncIterator[str | bytes], query: Query) -> AsyncIterator[bytes]:
+    try:
+        async for one in told:
+            yield event("draft", orjson.dumps({"text": one})) if isinstance(one, str) else event("answer", one)
+    except Exception as error:  # noqa: BLE001 - the head is sent: what went wrong is the stream's last event
+        yield event("error", bytes(error_reply(error, query.id).body))
+
+
+async def begun(told: AsyncGenerator[str | bytes, None]) -> AsyncIterator[str | bytes]:
+    """The same, once the first of it is there: what goes wrong before that is an error of HTTP, and raised here."""
+    try:
+        first = await anext(told)
+    except BaseException:
+        await told.aclose()
+        raise
+
+    async def all_of_it() -> AsyncIterator[str | bytes]:
+        async with aclosing(told):
+            yield first
+            async for one in told:
+                yield one
+
+    return all_of_it()
 
 
 async def retrievals(door: Door, request: Request) -> Response:
@@ -84,6 +118,16 @@ async def end_standing(door: Door, request: Request) -> Response:
 
 ROUTES: Final = (
     Route("POST", "/v1/answers", answers, "Answers a question", "questions", named("Question"), named("Answer")),
+    Route(
+        "POST",
+        "/v1/answers/stream",
+        answers_aloud,
+        "Answers a question, and its answer is read while it is made: events `draft`, then one `answer`",
+        "questions",
+        named("Question"),
+        named("Answer"),
+        streams=True,
+    ),
     Route(
         "POST",
         "/v1/retrievals",

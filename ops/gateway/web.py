@@ -75,18 +75,11 @@ class Web:
         return serve
 
     async def _answered(self, route: Route, request: Request) -> Response:
+        """A place is held until the response has ended, also of a stream."""
         _check_host(request, self._settings)
         if not route.is_open:
             self._rates.take(self._tokens.who(request.headers.get("authorization")))
-        if route.streams:
-            return await self._streamed(route, request)
-        with self._requests.place():
-            async with asyncio.timeout(self._settings.timeout_ms / 1000):
-                return await route.handle(self._door, request)
-
-    async def _streamed(self, route: Route, request: Request) -> Response:
-        """The place is held until the stream ends."""
-        place = self._streams.place()
+        place = (self._streams if route.streams else self._requests).place()
         place.__enter__()
         try:
             async with asyncio.timeout(self._settings.timeout_ms / 1000):

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from ...rag.answer_options import changed, option_names
 from ...rag.contradiction import ContradictionSettings
-from ...rag.document_topics import CONTRADICTION_TOPICS, SHARD_TOPICS, TOPICS
+from ...rag.document_topics import CONTRADICTION_TOPICS, DRAFT_TOPICS, SHARD_TOPICS, TOPICS
 from ...rag.errors import PartError
 from ...rag.parse_job import Part
 from ...rag.parts import part_class, part_names
@@ -185,7 +185,7 @@ def _answer(settings: AnswerSettings, entry: Entry) -> AnswerSettings:
 
 def _topics(entry: Entry) -> dict[str, str]:
     given = mapping(entry, "a mapping of the pipeline's topics to names of yours")
-    given.check_keys((*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS), "the topics of documents")
+    given.check_keys((*TOPICS, *SHARD_TOPICS, *CONTRADICTION_TOPICS, *DRAFT_TOPICS), "the topics of documents")
     for one in given:
         with placed(one.value.place):
             topic(text(one))
