@@ -27,6 +27,7 @@ from .calls import outcome_of
 from .clock import monotonic_s, wall_ms
 from .errors import InvariantError
 from .input_wait import TaskInputs
+from .known_offsets import KnownOffsets
 from .outbox import Outbox
 from .pipeline import Waiting
 from .recovery import Recovery, input_partitions
@@ -65,6 +66,7 @@ class ShardRuntime:
     outcomes: list[tuple[Task, Waiting, object]] = field(default_factory=list)
     recovery: Recovery | None = None
     """While the shard is restored."""
+    known: KnownOffsets = field(default_factory=KnownOffsets)
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while a thread works on the tasks, and by those who read a table."""
 
@@ -138,7 +140,10 @@ class ShardRuntime:
         self.producer = producer
 
     async def _read_positions(self) -> None:
-        self.committed = await self.around.consumer.committed(input_partitions(self.around.topology, self.number))
+        told = await self.around.consumer.committed(input_partitions(self.around.topology, self.number))
+        self.known.check(told)
+        self.known.add(told)
+        self.committed = told
 
     async def _restore(self) -> None:
         """Build the tasks and bring their states back."""
@@ -265,6 +270,7 @@ class ShardRuntime:
         took_s = monotonic_s() - self.commit_begun_s
         self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
+        self.known.add(self.committed)
         self.checkpoints = self.checkpoints.committed(wall_ms(), self.prepared_bytes)
         return ev.CommitDone(self.number, step.epoch, ahead, self.checkpoints.due_at_ms())
 

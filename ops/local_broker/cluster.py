@@ -29,6 +29,7 @@ from typing import Self
 from .classes import ClassArchive
 from .config import HOST, Ports, properties, render
 from .errors import AlreadyRunning, BrokerFailed, DirectoryUnusable, LocalBrokerError, PortTaken
+from .fencing import fence, was_killed
 from .jars import KAFKA_VERSION, cache_directory, kafka_jars
 from .java import find_java
 from .process import NodeProcess
@@ -269,22 +270,25 @@ class LocalBroker:
         deadline = time.monotonic() + START_TIMEOUT_S
         scratch = None if self._detached or self.nodes > 1 or self.secured else self._class_scratch
         flags = self._archive.flags(scratch) if self._archive else []
+        command = [java[0], *flags, *java[1:]]
+        if self.nodes == 1 and was_killed(self._processes[0].directory / "data"):
+            fence(self._processes[0], command, self._settings(0, plan), deadline)
         for node in which:
-            self._processes[node].launch([java[0], *flags, *java[1:]], detached=self._detached)
+            self._processes[node].launch(command, detached=self._detached)
         for node in which:
             self._processes[node].wait_started(deadline)
 
     def _prepare(self, java: Sequence[str], node: int, plan: Plan) -> None:
         folder = self._processes[node].directory
-        secured: Mapping[str, str] = {}
         if self.secured:
-            secrets = Secrets(self.directory)
-            secrets.ensure(java[0])
-            secured = secrets.node_settings(plan.ports[node])
-        settings = properties(node + 1, folder, plan.ports, extra={**secured, **self._properties})
-        write_private(folder / "server.properties", render(settings))
+            Secrets(self.directory).ensure(java[0])
+        write_private(folder / "server.properties", render(self._settings(node, plan)))
         if not (folder / "data").exists():
             copy_formatted(self._template(java), folder / "data", node_id=node + 1, cluster_id=plan.cluster_id)
+
+    def _settings(self, node: int, plan: Plan) -> dict[str, str]:
+        secured = Secrets(self.directory).node_settings(plan.ports[node]) if self.secured else {}
+        return properties(node + 1, self._processes[node].directory, plan.ports, extra={**secured, **self._properties})
 
     def _template(self, java: Sequence[str]) -> Path:
         if not self.secured:

@@ -1,7 +1,6 @@
 """The text of a node's server.properties, and the few settings that make Kafka small and quick on one machine.
 
-Measured: `log.cleaner.dedupe.buffer.size` saves most memory (128 MB by default); the session timeout decides how
-long a restart after `kill -9` waits for the broker's old registration to lapse (9 s by default).
+Measured: `log.cleaner.dedupe.buffer.size` saves most memory (128 MB by default).
 """
 
 from __future__ import annotations
@@ -66,9 +65,9 @@ def _replication(nodes: int) -> dict[str, str]:
     settings = {
         "default.replication.factor": factor,
         "min.insync.replicas": in_sync,
-        # With several nodes a session that lapses moves leaders, so a slow machine gets more time.
-        "broker.session.timeout.ms": "1500" if nodes == 1 else "3000",
-        "broker.heartbeat.interval.ms": "300" if nodes == 1 else "500",
+        # A session that lapses moves leaders, so a slow machine gets time.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "replica.lag.time.max.ms": "3000",
     }
     for topic in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):

@@ -71,9 +71,9 @@ class NodeProcess:
         """Where the pid is kept; written at each start."""
         return self.directory / "node.pid"
 
-    def launch(self, java: Sequence[str], *, detached: bool) -> None:
-        """Starts the node; `java` is the launcher with its flags and class path."""
-        command = [java[0], self.marker, *java[1:], "kafka.Kafka", str(self.directory / "server.properties")]
+    def launch(self, java: Sequence[str], *, detached: bool, settings: str = "server.properties") -> None:
+        """Starts the node; `java` is the launcher with its flags and class path, `settings` a file in the folder."""
+        command = [java[0], self.marker, *java[1:], "kafka.Kafka", str(self.directory / settings)]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             pid = self._detach(command, log) if detached else self._watch(command, log)
@@ -101,7 +101,11 @@ class NodeProcess:
 
         Raises `BrokerFailed` with the end of the log where it ends or is late.
         """
-        while STARTED not in self._log_of_this_run():
+        self.wait_logged(STARTED, deadline)
+
+    def wait_logged(self, line: bytes, deadline: float) -> None:
+        """Returns once this run's log holds it. Raises as `wait_started`."""
+        while line not in self._log_of_this_run():
             if not self.runs_for(POLL_S):
                 raise BrokerFailed(f"Kafka ended while starting. The end of {self.log}:\n{self.log_tail()}")
             if time.monotonic() > deadline:

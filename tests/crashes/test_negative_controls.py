@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from millstream.topics.batch import Partition
 from millstream.topics.broker import Committed
+from millstream.topics.memory import MemoryBroker
 from millstream.topics.memory.consumer import MemoryGroupConsumer
 from millstream.topics.memory.producer import MemoryProducer
 from millstream.workers import events as ev
 from millstream.workers import instructions as do
+from millstream.workers.known_offsets import KnownOffsets
 from tests.crashes.enumeration import killed_once, wrong_runs
 from tests.crashes.pipelines import BY_NAME
 from tests.crashes.process import Connection, CrashingWorker
@@ -109,6 +112,43 @@ class ForgetsOffsets(Connection):
 def test_committed_offsets_that_are_not_found_give_results_twice_and_wrong_sums(pipeline: str, what: str) -> None:
     faulty = Faulty(connection=ForgetsOffsets, settings={"checkpoint_interval_ms": 60_000})
     assert any(what in one for one in killed_once(BY_NAME[pipeline], bounded, at_most=30, faulty=faulty))
+
+
+class _ForgetfulForAMoment(MemoryGroupConsumer):
+    """A coordinator that was elected twice while it loaded: what is asked of it first, when there is something, it has forgotten."""
+
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        told = await super().committed(partitions)
+        if not told or vars(self).setdefault("_forgot", False):
+            return told
+        self._forgot = True
+        return {}
+
+
+class ForgetsForAMoment(Connection):
+    """Its consumers are told once that there is no committed offset."""
+
+    def consumer(self, **options: Any) -> MemoryGroupConsumer:
+        return self.noted(_ForgetfulForAMoment(self._cluster, **{"isolation": "read_committed", **options}))
+
+
+@pytest.mark.parametrize(("pipeline", "what"), [("rows", "twice"), ("windows, update", "wrong")])
+def test_offsets_that_were_acknowledged_are_asked_for_again_when_they_are_not_told(
+    pipeline: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shard is taken again in the same process, which knows what it has committed. Without that knowledge: wrong."""
+    rare = {"checkpoint_interval_ms": 60_000}
+    runs = [
+        Faulty(connection=ForgetsForAMoment, settings=rare, prepare=partial(_lose_produce, nth))
+        for nth in range(4, 20, 2)
+    ]
+    assert wrong_runs(BY_NAME[pipeline], bounded, runs, must_crash=False) == []
+    monkeypatch.setattr(KnownOffsets, "check", lambda known, told: None)
+    assert any(what in one for one in wrong_runs(BY_NAME[pipeline], bounded, runs, must_crash=False))
+
+
+def _lose_produce(nth: int, broker: MemoryBroker) -> None:
+    broker.faults.lose("produce", nth, "after")
 
 
 def test_at_least_once_tells_a_contradiction_twice() -> None:

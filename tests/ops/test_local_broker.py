@@ -15,8 +15,9 @@ import pytest
 from millstream.ops.local_broker import AlreadyRunning, DirectoryUnusable, LocalBroker, LocalBrokerError, PortTaken
 from millstream.ops.local_broker.cluster import Plan
 from millstream.ops.local_broker.config import Ports
+from millstream.ops.local_broker.fencing import FENCED, was_killed
 from millstream.ops.local_broker.jars import KAFKA_VERSION
-from millstream.ops.local_broker.process import NodeProcess, command_line
+from millstream.ops.local_broker.process import STARTED, NodeProcess, command_line
 from tests.broker.client import create, read, write
 
 VALUES = [b"%d" % number for number in range(500)]
@@ -44,6 +45,22 @@ def test_acknowledged_records_outlive_a_crash_a_restart_and_a_new_process(tmp_pa
         assert kept is not None
         assert cluster is not None
         assert kept.cluster_id == cluster.cluster_id
+
+
+@pytest.mark.kafka
+def test_a_killed_broker_is_fenced_before_it_serves_again_and_a_stopped_one_is_not(tmp_path: Path) -> None:
+    """It must not find itself leader of what it led before, lose that, and be elected again (docs/decisions/0033)."""
+    with LocalBroker(tmp_path) as broker:
+        create(broker.bootstrap, "kept")
+        broker.kill()
+        assert was_killed(tmp_path / "node-1" / "data")
+        broker.restart()
+        log = broker.processes[0].log.read_bytes()
+        assert log.count(FENCED) == 1
+        assert log.index(STARTED) < log.index(FENCED) < log.rindex(STARTED)
+    assert not was_killed(tmp_path / "node-1" / "data")
+    with LocalBroker(tmp_path) as again:
+        assert again.processes[0].log.read_bytes().count(FENCED) == 1
 
 
 @pytest.mark.kafka

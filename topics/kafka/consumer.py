@@ -91,6 +91,7 @@ class KafkaGroupConsumer(Reading):
         """Closes. A dynamic member leaves the group; a static one stays a member until its session times out, so that a
         restart moves nothing (`leave` ends that)."""
         coordinator, self._coordinator = self._coordinator, None
+        self._listener.stopped = True
         if coordinator is not None:
             self._on_stop(self)
             closing = asyncio.ensure_future(coordinator.close())

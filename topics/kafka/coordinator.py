@@ -173,10 +173,14 @@ class Listening(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, listener: RebalanceListener) -> None:
         self._listener = listener
         self.coordinator: Coordinator | None = None
+        self.stopped = False
+        """Nothing is told any more: a rebalance may still end while the member closes."""
         self._owned: frozenset[Partition] = frozenset()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         given_up, self._owned = self._owned, frozenset()
+        if self.stopped:
+            return
         try:
             await self._listener.revoked(given_up)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the membership
@@ -185,6 +189,8 @@ class Listening(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         assert self.coordinator is not None
         self._owned = frozenset(Partition(tp.topic, tp.partition) for tp in assigned)
+        if self.stopped:
+            return
         try:
             await self._listener.assigned(self._owned, self.coordinator.generation)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends the membership

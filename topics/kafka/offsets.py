@@ -18,10 +18,15 @@ import aiokafka.errors as kafka
 from ..batch import Partition
 from ..broker import Committed
 from ..errors import BrokerUnavailableError
-from .errors import COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, RETRY_OFFSETS, translated
+from .errors import COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR, RETRY_OFFSETS, UNSTABLE_OFFSET_COMMIT, translated
 from .protocol import StableOffsetFetchRequest
 
 Send = Callable[[Any], Awaitable[Any]]
+
+_HELD_OPEN = (
+    "a transaction over them is open. Where that goes on although its producer was started anew, the broker has lost the "
+    "transaction's end in a restart, and the next commit of that producer decides; see docs/decisions/0033"
+)
 
 
 async def committed_offsets(
@@ -58,7 +63,7 @@ async def committed_offsets(
                 raise translated(kafka.for_code(code)(), doing)
             if code in (COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR):
                 coordinator_lost()
-            last = f"error {code} ({kafka.for_code(code).__name__})"
+            last = f"error {code} ({_HELD_OPEN if code == UNSTABLE_OFFSET_COMMIT else kafka.for_code(code).__name__})"
         await asyncio.sleep(retry_backoff_ms / 1000)
     raise BrokerUnavailableError(f"{doing}: no answer for {deadline_ms} ms, the last one was {last}")
 

@@ -72,6 +72,8 @@ async def test_lost_connections_are_asked_again():
 async def test_the_deadline_says_what_the_last_answer_was():
     with pytest.raises(BrokerUnavailableError, match=r"no answer for 20 ms, the last one was error 14"):
         await Coordinator(answer(7, top=14)).committed(deadline_ms=20)
+    with pytest.raises(BrokerUnavailableError, match=r"error 88 \(a transaction over them is open"):
+        await Coordinator(answer(7, code=88)).committed(deadline_ms=20)
 
 
 async def test_a_refusal_is_final():
