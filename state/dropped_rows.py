@@ -15,18 +15,20 @@ class Dropped:
     def __init__(self, lists: Mapping[bytes, bytes]) -> None:
         self._lists = lists
         self._keys = list(lists)
-        ends = [np.frombuffer(lists[key], "<i8")[[0, -1]] for key in self._keys]
-        self._ends: Ints = np.array(ends, np.int64).reshape(-1, 2)
-
-    @property
-    def largest(self) -> dict[bytes, int]:
-        """The last number of each list."""
-        return dict(zip(self._keys, self._ends[:, 1].tolist(), strict=True))
+        self.known: dict[bytes, tuple[int, int]] = {}
+        """The last number of each list, and how many are in it."""
+        firsts = []
+        for key in self._keys:
+            numbers = np.frombuffer(lists[key], "<i8")
+            firsts.append(int(numbers[0]))
+            self.known[key] = int(numbers[-1]), len(numbers)
+        self._firsts: Ints = np.array(firsts, np.int64)
+        self._lasts: Ints = np.array([last for last, _ in self.known.values()], np.int64)
 
     def between(self, first: int, last: int) -> Ints:
         """Both ends included."""
         found = [np.zeros(0, np.int64)]
-        for at in np.flatnonzero((self._ends[:, 0] <= last) & (self._ends[:, 1] >= first)).tolist():
+        for at in np.flatnonzero((self._firsts <= last) & (self._lasts >= first)).tolist():
             numbers = np.frombuffer(self._lists[self._keys[at]], "<i8")
             found.append(numbers[numbers.searchsorted(first) : numbers.searchsorted(last, "right")])
         return np.concatenate(found)

@@ -12,6 +12,8 @@ older than every block. Rows are written again under new numbers, and the blocks
   - few rows live in many blocks (one session goes on while thousands ended): all rows, when `_GARBAGE_A_ROW` are dead a living one
   - many commits made many small blocks: the newest blocks, each time `_BLOCKS_A_MERGE` have come, as far back as they are not
     twice as large as those behind them, or large enough to stay (the tiers of an LSM tree).
+Where memory is limited no more than that is written again at once: of many dead rows in older blocks those in the newest go.
+All is, whatever the limit, when one of the oldest rows has outlived so many others that lists of drops are most of what there is.
 So it costs about the same a row however long it runs. Numbers are never given twice.
 
 Larger than memory (`spill_to`): the rows of all sides together are held to a limit; what is beyond it lies in scratch files, the
@@ -229,7 +231,7 @@ class RowLog:
         made: dict[bytes, bytes | None] = {}
         gone: list[bytes] = []
         for side in self._sides:
-            if (block := side.to_write_again()) is not None:
+            if (block := side.to_write_again(self._bytes_max if self._folder else _PART_BYTES_MAX)) is not None:
                 gone += self._write_again(side, block)
             made |= self._blocks(side)
             gone += side.take_dead_blocks()
@@ -280,7 +282,7 @@ class RowLog:
     def _blocks(self, side: RowSide) -> Iterator[tuple[bytes, bytes]]:
         fresh = side.chunks.of_numbers_from(side.written)
         side.written = self.next_number
-        for some in fresh.in_parts(_COMMIT_BYTES):
+        for some in fresh.in_parts(max(min(_COMMIT_BYTES, self._part_bytes), BLOCK_BYTES_MAX)):
             numbers = pl.Series(NUMBER, some.numbers)
             whole = some.frame().with_columns(pl.Series(TIME, some.times), pl.Series(MARK, some.marks), numbers)
             for frame in cut(whole):
@@ -292,7 +294,7 @@ class RowLog:
         return side.firsts[0] if side.firsts else self.next_number
 
     def _dead_lists(self, side: RowSide) -> list[bytes]:
-        dead = [key for key, largest in side.lists.items() if largest < self._oldest(side)]
+        dead = [key for key, (largest, _) in side.lists.items() if largest < self._oldest(side)]
         for key in dead:
             del side.lists[key]
         return dead
@@ -305,13 +307,13 @@ class RowLog:
             some = numbers[at : at + BLOCK_BYTES_MAX // 8]
             key = side.drops + int_key(self.next_number)
             self.next_number += 1  # a number for each list too, so that no key is used twice
-            side.lists[key] = int(some[-1])
+            side.lists[key] = int(some[-1]), len(some)
             yield key, some.astype("<i8").tobytes()
 
     def _restore_side(self, side: RowSide, blocks: Mapping[bytes, bytes], lists: Mapping[bytes, bytes]) -> None:
         """Block by block, in the order of their numbers."""
         dropped = Dropped(lists)
-        side.lists = dropped.largest
+        side.lists = dropped.known
         side.written = self.next_number
         chunks: list[Chunk] = []
         for key in sorted(blocks):

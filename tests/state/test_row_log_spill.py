@@ -58,11 +58,10 @@ def commit(log: RowLog, entries: Entries) -> None:
         entries |= dict(changes.pairs())
 
 
-def read(entries: Entries) -> dict[bytes, Any]:
-    """Blocks as rows: the same rows may be other bytes."""
-    return {
-        key: pl.read_ipc_stream(value).rows() if key[:1] == b"R" and value else value for key, value in entries.items()
-    }
+def state(log: RowLog) -> list[Any]:
+    """All rows, with their times."""
+    some = picked(log)
+    return some.frame().hstack([pl.Series("time", some.times)]).rows()
 
 
 def there(entries: Entries) -> Entries:
@@ -72,12 +71,13 @@ def there(entries: Entries) -> Entries:
 @settings(max_examples=60)
 @given(st.integers(0, 1 << 40), st.sampled_from([0, 2_000, 20_000]))
 def test_the_same_as_in_memory(seed: int, bytes_max: int) -> None:
-    """Rows kept, dropped, committed, written again, restored: the same rows and the same changelog, memory within the limit."""
+    """Rows kept, dropped, committed, written again, restored: the same rows, and memory within the limit."""
     chance, folder = random.Random(seed), Path(gettempdir())
     logs, told = [log_of(None), log_of(folder, bytes_max)], ({}, {})  # type: tuple[list[RowLog], tuple[Entries, Entries]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(row_side, "_GARBAGE_ROWS_MIN", 5)
         patch.setattr(row_side, "_BLOCKS_A_MERGE", 4)
+        patch.setattr(row_side, "_LISTED_ROWS_MIN", chance.choice([10, 10_000]))
         for start in range(0, 600, 20):
             among = frozenset(number for number in range(start + 20) if chance.random() < 0.3)
             crashes, stop = chance.random() < 0.1, start + chance.randrange(1, 20)
@@ -87,10 +87,12 @@ def test_the_same_as_in_memory(seed: int, bytes_max: int) -> None:
                 if among:
                     commit(log, told[number])
                 assert log.size_bytes <= bytes_max + 2 * log.rows(0) or number == 0
-            assert [read(one) for one in told] == [read(told[0])] * 2
-            assert picked(logs[0]).frame().equals(picked(logs[1]).frame())
+            assert state(logs[0]) == state(logs[1])
             if crashes and among:
+                begun = state(logs[0])
+                assert state(log_of(None, 0, there(told[1]))) == begun
                 logs = [log_of(None, 0, there(told[0])), log_of(folder, bytes_max, there(told[1]))]
+                assert [state(log) for log in logs] == [begun, begun]
 
 
 def test_dropped_rows_take_no_disk(tmp_path: Path) -> None:
@@ -208,3 +210,52 @@ def test_a_full_disk_stops_it_with_a_clear_error(tmp_path: Path) -> None:
     assert said.startswith(f"{tmp_path}: ")
     assert "File too large" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def most_written_at_once(monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> tuple[int, int]:
+    """Bytes of rows in the blocks of one commit at most, of a log in which one row in five stays; and in all blocks at the end."""
+    monkeypatch.setattr(row_side, "_GARBAGE_ROWS_MIN", 1_000)
+    sizes: list[int] = []
+    add = row_side.RowSide.add_block
+
+    def counted(side: row_side.RowSide, first: int, frame: pl.DataFrame) -> None:
+        sizes.append(frame_bytes(frame))
+        add(side, first, frame)
+
+    monkeypatch.setattr(row_side.RowSide, "add_block", counted)
+    log, entries, most = log_of(folder, 500_000), {}, 0  # type: tuple[RowLog, Entries, int]
+    for start in range(0, 60_000, 500):
+        keep(log, range(start, start + 500))
+        commit(log, entries)
+        log.drop(0, log.pick(0, lambda chunk: chunk.times % 5 > 0), told=True)
+        sizes.clear()
+        commit(log, entries)
+        most = max(most, sum(sizes))
+    assert state(log_of(None, 0, there(entries))) == state(log)
+    return most, sum(len(value) for value in there(entries).values() if value)
+
+
+def test_no_commit_writes_more_again_than_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is dead in the changelog goes all the same, from the newest blocks; without a limit all is written again at once."""
+    with monkeypatch.context() as patch:
+        limited, left = most_written_at_once(patch, tmp_path)
+    with monkeypatch.context() as patch:
+        unlimited, best = most_written_at_once(patch, None)
+    assert 0 < limited < 700_000
+    assert unlimited > 900_000
+    assert left < 3 * best
+
+
+def test_a_row_that_outlives_all_others_does_not_make_lists_grow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Lists of drops are about as many as rows, however small the limit and however many have come and gone."""
+    monkeypatch.setattr(row_side, "_LISTED_ROWS_MIN", 5_000)
+    log, entries = log_of(tmp_path, 10_000), {}  # type: tuple[RowLog, Entries]
+    for start in range(0, 60_000, 500):
+        keep(log, range(start, start + 500))
+        commit(log, entries)
+        log.drop(0, log.pick(0, lambda chunk: chunk.times > 0), told=True)
+        commit(log, entries)
+    assert sum(len(value or b"") for key, value in there(entries).items() if key[:1] == b"D") < 8 * 10_000
+    assert picked(log).times.tolist() == picked(log_of(None, 0, there(entries))).times.tolist() == [0]

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import assume, given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.interval_join import batches
 from benchmarks.waiting_joins import STEPS, operator_of
 from millstream import hopping
-from millstream.state import row_chunks, row_side
+from millstream.state import row_chunks, row_log, row_side
 from millstream.topics.batch import MAX_TIME
 from millstream.workers import joined_windows
 from millstream.workers.operators.window_join import WindowJoin
@@ -134,6 +135,27 @@ def test_memory_of_the_process_stays_low(name: str, tmp_path: Path) -> None:
     limited, unlimited = (int(in_a_process_of_its_own(code, name, tmp_path, limit)) for limit in (8 << 20, 0))
     assert limited < 96 << 20
     assert unlimited > 160 << 20
+
+
+def most_at_once(operator: Any) -> int:
+    """Rows of both sides in the largest piece of a window join that closes everything, each counted once."""
+    for side, batch, _ in BATCHES:
+        for _ in operator.process(batch, side):
+            pass
+    pieces = operator.windows.close(MAX_TIME)
+    return max(sum(len(np.unique(members.rows)) for members in sides) for sides in pieces)
+
+
+@pytest.mark.parametrize("name", ["window", "sessions", "hopping"])
+def test_a_window_larger_than_the_limit_is_given_in_portions(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its keys. (Where nothing says where to cut, half of all rows and more are taken at once.)"""
+    rows = sum(len(batch) for _, batch, _ in BATCHES)
+    assert most_at_once(operator_of(ALL[name], tmp_path, 8 << 20)) < rows // 20
+    monkeypatch.setattr(row_log, "cuts", lambda *_: [])
+    monkeypatch.setattr(joined_windows, "_MEMBERS_MAX", 1 << 40)
+    assert most_at_once(operator_of(ALL[name], tmp_path, 8 << 20)) > rows // 2
 
 
 @pytest.mark.parametrize("name", list(ALL))
