@@ -68,6 +68,14 @@ def test_small_pieces_on_disk(monkeypatch: pytest.MonkeyPatch, scale: int, bytes
             assert window.found(run) == expected, seed
 
 
+@pytest.mark.parametrize(("bytes_max", "spills"), [(0, True), (1 << 20, False), (None, False)])
+@pytest.mark.parametrize("module", [asof, window])
+def test_what_is_written_is_counted(module: Any, bytes_max: int | None, spills: bool) -> None:
+    one = module.case(3, late=True)
+    run = play(one.events, Run(one.step, memory_bytes_max=bytes_max), random.Random(3), crashes=False)
+    assert (run.counts.counts.get("join_spilled_bytes", 0) > 0) == spills
+
+
 BATCHES = batches(rows=800_000, keys=2_000, kept_rows=400_000, seed=7)
 Sums = tuple[int, int, int]
 

@@ -18,7 +18,8 @@ rows that are not given yet see them. Nothing given is ever taken back.
 
 Kept: left rows and right rows until they are decided; backward of each key the newest right row below H, for ever or as long
 as the tolerance or `ttl` says (a match is at most so old); forward nothing below H; nearest what is within twice the tolerance.
-A tombstone below H is forgotten with its key; a late row from before it would count again.
+A tombstone below H is forgotten with its key; a late row from before it would count again. Rows that wait are on disk beyond a
+limit, and what becomes certain at once is worked on by ranges of time where it is more than that.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ Late rows are judged as in a windowed aggregation, by the watermark of their own
 counts in the others; one late for all of them is counted and given on output 1 with the reason, and is in no result. Null keys
 match nothing; an outer side gives them when their windows close (in sessions each is one of its own). Tombstones are rejected.
 
-Kept: every row until its last window has closed, and nothing else.
+Kept: every row until its last window has closed, and nothing else; beyond a limit on disk. What closes is worked on some windows
+and some keys at a time where it is more than that.
 """
 
 from __future__ import annotations
