@@ -51,11 +51,18 @@ class NewestVersions:
         )
         kept_times = kept[_TIME].fill_null(_NEVER).to_numpy()
         versions = Versions(settled.codes, settled.times, deleted)
-        fresh = settled.frame()
-        matches = pl.concat([fresh, kept.select(fresh.columns)])
-        at, times = self._found(lefts, versions, codes, kept_times, fresh.height)
-        self._put(versions, keys, codes, kept_times, fresh)
-        return matches, at, times
+        at, times = self._found(lefts, versions, codes, kept_times, len(settled))
+        newest, of_key = self._newer(versions, codes, kept_times)
+        # Of very many rows only those that are a match or the newest are gathered.
+        used = np.unique(np.concatenate([at[(at >= 0) & (at < len(settled))], versions.rows[newest]]))
+        fresh = settled.at(used)
+        if len(newest):
+            rows = fresh[used.searchsorted(versions.rows[newest])].with_columns(
+                pl.Series(_TIME, versions.times[newest])
+            )
+            self._table.put(keys[of_key], rows, versions.deleted[newest])
+        at = np.where(at < len(settled), np.where(at < 0, NONE, used.searchsorted(at)), at - len(settled) + len(used))
+        return pl.concat([fresh, kept.select(fresh.columns)]), at, times
 
     def _found(
         self, lefts: Picked, versions: Versions, codes: Ints, kept_times: Ints, first_kept: int
@@ -73,15 +80,12 @@ class NewestVersions:
             at[times - match_times > self._reach] = NONE
         return at, match_times
 
-    def _put(self, versions: Versions, keys: pl.Series, codes: Ints, kept_times: Ints, fresh: pl.DataFrame) -> None:
-        """A version that is not older than the one kept takes its place; of equal times the later one came later."""
+    def _newer(self, versions: Versions, codes: Ints, kept_times: Ints) -> tuple[Ints, Ints]:
+        """Versions that take the places of those kept, and of which keys: not older ones; of equal times the later one came later."""
         newest = versions.newest()
         of_key = np.searchsorted(codes, versions.codes[newest])
         newer = versions.times[newest] >= kept_times[of_key]
-        newest, of_key = newest[newer], of_key[newer]
-        if len(newest):
-            rows = fresh[versions.rows[newest]].with_columns(pl.Series(_TIME, versions.times[newest]))
-            self._table.put(keys[of_key], rows, versions.deleted[newest])
+        return newest[newer], of_key[newer]
 
     def expire(self, horizon: int) -> None:
         """Lets go of versions that no row from here on can match."""
