@@ -104,13 +104,34 @@ METRICS: Final = (
     Metric("restore_seconds", "histogram", (), "Time the changelogs of a shard took to read."),
 )
 
-BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in METRICS}
+GATEWAY_METRICS: Final = (
+    Metric(
+        "gateway_requests",
+        "counter",
+        ("route", "status"),
+        "Requests that a gateway answered, by the route as OpenAPI has it; route `none` for what there is not.",
+    ),
+    Metric(
+        "gateway_request_seconds",
+        "histogram",
+        ("route",),
+        "Time from a request's head to the head of its answer; of a stream that is its first event.",
+    ),
+    Metric("gateway_questions_open", "gauge", (), "Questions whose answers a gateway waits for, standing ones too."),
+    Metric("gateway_timeouts", "counter", ("route",), "Requests that had no answer within `gateway_timeout_ms`."),
+    Metric(
+        "gateway_late_answers", "counter", (), "Answers that were asked for by their id after that, and were there."
+    ),
+)
+"""Those of a gateway, on a `/metrics` of its own."""
+
+BY_NAME: Final[Mapping[str, Metric]] = {metric.name: metric for metric in (*METRICS, *GATEWAY_METRICS)}
 
 
 def metrics_table() -> str:
     """The table of docs/reference/metrics.md."""
     lines = ["| metric | kind | labels | what it is |", "|---|---|---|---|"]
-    for metric in METRICS:
+    for metric in (*METRICS, *GATEWAY_METRICS):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.exposed}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -21,13 +21,14 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 class PrometheusInstrument:
     """Never raises. What is not in the table is counted as `millstream_metrics_ignored_total`, and its name kept in `ignored`.
 
-    Labels that are not in the table are left out: their values are counted together.
+    Labels that are not in the table are left out: their values are counted together. `metrics`: rows of the table that there are here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Sequence[Metric] = METRICS) -> None:
         self.registry = CollectorRegistry()
         self.ignored: set[str] = set()
-        self._metrics = {metric.name: _made(metric, self.registry) for metric in METRICS}
+        rows = dict.fromkeys((*metrics, BY_NAME["metrics_ignored"]))
+        self._metrics = {metric.name: _made(metric, self.registry) for metric in rows}
         self._children: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
         self._label_sets: dict[str, int] = {}
 
@@ -65,7 +66,7 @@ class PrometheusInstrument:
     def _new_child(self, key: tuple[str, tuple[tuple[str, str], ...]], kind: Kind, labels: Mapping[str, str]) -> Any:
         name = key[0]
         metric = BY_NAME.get(name)
-        if metric is None or metric.kind != kind:
+        if metric is None or metric.kind != kind or name not in self._metrics:
             if len(self.ignored) < LABEL_SETS_MAX:
                 self.ignored.add(name)
             self._metrics["metrics_ignored"].inc()

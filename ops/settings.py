@@ -128,6 +128,11 @@ class RunSettings:
     gateway_body_bytes_max: int = setting(32 << 20, whole(1), "Of a request to it.")
     gateway_concurrency_max: int = setting(256, whole(1), "Requests to it at a time; one more is answered 503.")
     gateway_streams_max: int = setting(256, whole(1), "Standing questions listened to at a time.")
+    gateway_late_answers_max: int = setting(
+        1_000, whole(1), "Questions that timed out whose answers are kept, to be asked for by their id."
+    )
+    gateway_late_answers_bytes_max: int = setting(64 << 20, whole(1), "Of all these answers together.")
+    gateway_late_answers_age_max_ms: int = setting(3_600_000, milliseconds, "How long one is kept.")
     gateway_requests_per_minute_max: int = setting(6_000, whole(1), "Of one token; one more is answered 429.")
     gateway_burst_requests_max: int = setting(600, whole(1), "Of one token, at once.")
     gateway_cors_origins: str | None = setting(

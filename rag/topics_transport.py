@@ -22,6 +22,7 @@ from .document_topics import DocumentTopics
 from .drafts import DraftReader
 from .errors import BusyError, MessageError
 from .filters import FilterText, filter_of
+from .late_answers import LateAnswers
 from .messages import stream_of
 
 POLL_MS: Final = 200
@@ -33,7 +34,10 @@ REVISIONS_MAX: Final = 16
 
 
 class TopicsTransport:
-    """`own`: the broker is started and stopped with this. `pending_max`: questions and documents waited for at once."""
+    """`own`: the broker is started and stopped with this. `pending_max`: questions and documents waited for at once.
+
+    `late`: keeps answers that nobody waits for any more; None: they are passed over.
+    """
 
     def __init__(
         self,
@@ -43,10 +47,12 @@ class TopicsTransport:
         own: bool = False,
         timeout_s: float = 60.0,
         pending_max: int = 10_000,
+        late: LateAnswers | None = None,
     ) -> None:
         self.topics = topics
         self.broker = broker
         self.timeout_s = timeout_s
+        self.late = late
         self._own = own
         self._pending_max = pending_max
         self._counts: dict[str, int] = {}
@@ -65,6 +71,15 @@ class TopicsTransport:
     def pending(self) -> int:
         """Questions and documents that are waited for."""
         return len(self._answers) + len(self._standing) + sum(map(len, self._statuses.values()))
+
+    def is_asked(self, query_id: str) -> bool:
+        """Whether somebody here waits for its answer."""
+        return query_id in self._answers
+
+    @property
+    def questions(self) -> int:
+        """That are waited for here, standing ones too."""
+        return len(self._answers) + len(self._standing)
 
     # Documents
 
@@ -127,6 +142,8 @@ class TopicsTransport:
                 return await waiting
         finally:
             del self._answers[query_id]
+            if self.late is not None and not (waiting.done() and not waiting.cancelled()):
+                self.late.given_up(query_id)
 
     async def ask_aloud(self, query_id: str, value: bytes, *, fresh: bool = False) -> AsyncGenerator[str | bytes, None]:
         """Pieces of the answer while it is made (at most once, and they may be wrong), then what `ask` gives, which counts.
@@ -271,6 +288,8 @@ class TopicsTransport:
                 _newest(self._standing[name], value)
             elif name in self._answers and not self._answers[name].done():
                 self._answers[name].set_result(value or b"")
+            elif self.late is not None and value is not None:
+                self.late.came(name, value)
 
     def _reported(self, uri: str, value: bytes | None) -> None:
         """The oldest who waits for this document is told: statuses come in the order in which versions were put."""

@@ -1,9 +1,9 @@
 """OpenAI's chat completions over the documents: `POST /v1/chat/completions`, `GET /v1/models`; so that chat programs can talk to them.
 
 The last message must be the user's: it is the question. What was said before goes along as far as it helps to find documents: a
-follow-up question ("and how much is it?") is looked up together with the question before it (`asked_of`). System messages, tools and
-sampling are the pipeline's business and are passed over. The answer carries its sources as [1] in the text, as a list below it, and in
-the field `sources`, which OpenAI's own clients keep as an extra field.
+follow-up question ("and how much is it?", by the rule of `rag/conversation.py`) is put behind the question before it. System messages,
+tools and sampling are the pipeline's business and are passed over. The answer carries its sources as [1] in the text, as a list below
+it, and in the field `sources`, which OpenAI's own clients keep as an extra field.
 
 `stream` gives server-sent events of OpenAI's shape, as the model says them: drafts (`rag/drafts.py`). What counts is the committed
 answer: what of it was not said yet follows, and where it is another than was said it follows whole, behind an empty line.
@@ -14,15 +14,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from ...rag.conversation import is_follow_up
 from ...rag.errors import MessageError
 from ...rag.fields import Fields
 from ...rag.messages import QUESTION_CHARS_MAX, Query
+from ...rag.terms import Terms
 from .door import Door
 from .questions import SSE_HEADERS, begun
 from .replies import error_reply, reply
@@ -33,8 +35,6 @@ MODEL: Final = "millstream"
 """What the pipeline answers with as it is set. Any other name is passed on to the pipeline's endpoint."""
 MESSAGES_MAX: Final = 1_000
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-FOLLOW_UP_WORDS_MAX: Final = 6
-_WORD: Final = re.compile(r"\w+")
 _PIECE: Final = re.compile(r"\S+\s*|\s+")
 
 KNOWN: Final = frozenset(
@@ -48,7 +48,7 @@ KNOWN: Final = frozenset(
 async def completions(door: Door, request: Request) -> Response:
     given = await json_of(request, door.settings.body_bytes_max, KNOWN)
     read = Fields(given, "chat")
-    asked = asked_of(messages_of(read))
+    asked = asked_of(messages_of(read), door)
     model = read.text("model") or MODEL
     request.state.query = query_id = f"chatcmpl-{id_of(None)}"
     query = Query(
@@ -179,11 +179,18 @@ def _message(said: Any, number: int) -> tuple[str, str]:
     return str(said["role"]), content or ""
 
 
-def asked_of(said: Sequence[tuple[str, str]]) -> str:
-    """The question. A short one that follows another is put behind it, so that what it is about is looked up too."""
+class Understands(Protocol):
+    """What words a question has."""
+
+    @property
+    def terms(self) -> Terms: ...
+
+
+def asked_of(said: Sequence[tuple[str, str]], by: Understands) -> str:
+    """The question. One that is not understood by itself is put behind the one before it, so that what it is about is looked up too."""
     questions = [text.strip() for role, text in said if role == "user" and text.strip()]
     asked = questions[-1]
-    if len(questions) > 1 and len(_WORD.findall(asked)) <= FOLLOW_UP_WORDS_MAX:
+    if len(questions) > 1 and is_follow_up(asked, by.terms):
         together = f"{questions[-2]}\n{asked}"
         return together if len(together) <= QUESTION_CHARS_MAX else asked
     return asked

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -18,8 +19,12 @@ from ...rag.filters import filter_of
 from ...rag.messages import Query, read_query, write_answer, write_query
 from ...rag.operators.answer import Answer
 from ...rag.prompt import NO_ANSWER
+from ...rag.terms import Terms
 from ...rag.topics_transport import TopicsTransport
 from ...state.key_value import KeyValueState
+from ..metric_table import GATEWAY_METRICS
+from ..metrics import PrometheusInstrument
+from .replies import HttpError
 from .settings import GatewaySettings
 
 _log = logging.getLogger("millstream.gateway")
@@ -31,6 +36,7 @@ class Door:
     def __init__(self, transport: TopicsTransport, settings: GatewaySettings, answer: Answer | None = None) -> None:
         self.transport = transport
         self.settings = settings
+        self.instrument = PrometheusInstrument(GATEWAY_METRICS)
         self._answer = answer
         self._parts: AnswerParts | None = None
         self._no_cache = CallCache(KeyValueState("completions"), 0)
@@ -77,6 +83,11 @@ class Door:
     def no_answer(self) -> str:
         return NO_ANSWER if self._answer is None else self._answer.settings.no_answer
 
+    @cached_property
+    def terms(self) -> Terms:
+        """Of questions, in the pipeline's language. Raises PartError without the extra `rag`."""
+        return Terms("english" if self._answer is None else self._answer.settings.retrieval.language)
+
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
         """Goes on when the request has ended; what goes wrong is logged."""
         task = asyncio.create_task(self._logged(work))
@@ -109,6 +120,24 @@ class Door:
                 if isinstance(one, bytes):
                     _check_answered(one)
                 yield one
+
+    def late(self, query_id: str) -> bytes | None:
+        """Of a question that timed out; None: it is still to come. Raises AnswerError as `ask`, HttpError 404."""
+        late = self.transport.late
+        record = None if late is None else late.get(query_id)
+        if record is not None:
+            self.instrument.count("gateway_late_answers")
+            _check_answered(record)
+        elif not self.transport.is_asked(query_id) and (late is None or not late.knows(query_id)):
+            kept = f"{self.settings.late_answers_age_max_ms} ms, the last {self.settings.late_answers_max}"
+            message = f"no question {query_id[:60]!r} timed out here lately (answers are kept for {kept}); ask again"
+            raise HttpError(404, "not_found", message, param="id")
+        return record
+
+    def exposition(self) -> bytes:
+        """In Prometheus' text format."""
+        self.instrument.gauge("gateway_questions_open", self.transport.questions)
+        return self.instrument.exposition()
 
     async def _here(self, query_id: str, value: bytes, fresh: bool) -> bytes:
         """From the index of this process: no topic is between, and nothing is paid for."""

@@ -16,7 +16,7 @@ def openapi(described: Sequence[Route]) -> dict[str, Any]:
     """As JSON has it."""
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
-        paths.setdefault(_PART.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.place, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Millstream gateway", "version": "1"},
@@ -30,7 +30,7 @@ def openapi(described: Sequence[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    kind = "text/event-stream" if route.streams else "application/json"
+    kind = "text/event-stream" if route.streams else route.kind
     operation: dict[str, Any] = {
         "summary": route.summary,
         "tags": [route.tag],

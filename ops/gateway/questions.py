@@ -80,6 +80,16 @@ async def begun(told: AsyncGenerator[str | bytes, None]) -> AsyncIterator[str | 
     return all_of_it()
 
 
+async def late_answer(door: Door, request: Request) -> Response:
+    """Of a question that timed out here: 200 once it has come, 202 before."""
+    query_id = id_of(query_of(request, {"id"}).get("id", request.path_params.get("id", "")))
+    request.state.query = query_id
+    record = door.late(query_id)
+    if record is None:
+        return reply({"id": query_id, "state": "pending"}, 202)
+    return reply(record, headers={"x-query-id": query_id})
+
+
 async def retrievals(door: Door, request: Request) -> Response:
     query, fresh, _ = await _question(door, request, strategy="retrieve")
     return reply(await door.ask(query, fresh=fresh), headers={"x-query-id": query.id})
@@ -127,6 +137,23 @@ ROUTES: Final = (
         named("Question"),
         named("Answer"),
         streams=True,
+    ),
+    Route(
+        "GET",
+        "/v1/answers",
+        late_answer,
+        "The answer to a question that timed out here: 202 before it has come, 404 when it is forgotten",
+        "questions",
+        reply=named("Answer"),
+        parameters={"id": "The question's id."},
+    ),
+    Route(
+        "GET",
+        "/v1/answers/{id}",
+        late_answer,
+        "The answer to a question that timed out here: 202 before it has come, 404 when it is forgotten",
+        "questions",
+        reply=named("Answer"),
     ),
     Route(
         "POST",

@@ -47,6 +47,11 @@ KINDS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
 """The first that fits."""
 
 
+_TIMED_OUT: Final = (
+    "there was no answer in time; when it comes, GET /v1/answers/<query> has that of a question; or raise timeout_ms"
+)
+
+
 class HttpError(Exception):
     """An answer that is an error."""
 
@@ -76,7 +81,7 @@ def as_http(error: Exception) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, TimeoutError):
-        return HttpError(504, "timeout", str(error) or "there was no answer in time; ask again, or raise timeout_ms")
+        return HttpError(504, "timeout", str(error) or _TIMED_OUT)
     for kind, status, name in KINDS:
         if isinstance(error, kind):
             place = _FIELD.search(str(error))

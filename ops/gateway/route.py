@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .door import Door
+
+_PART: Final = re.compile(r"\{(\w+):\w+\}")
 
 Schema = Mapping[str, Any]
 """JSON Schema, as OpenAPI 3.1 has it."""
@@ -34,6 +37,13 @@ class Route:
     """Server-sent events: no time limit, and a place of its own."""
     is_open: bool = False
     """Without a token."""
+    kind: str = "application/json"
+    """Media type of the reply, where it is no stream."""
+
+    @property
+    def place(self) -> str:
+        """The path as OpenAPI has it."""
+        return _PART.sub(r"{\1}", self.path)
 
 
 def named(schema: str) -> Schema:

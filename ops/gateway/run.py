@@ -12,6 +12,7 @@ from typing import Final
 
 from ...rag.document_topics import DocumentTopics
 from ...rag.errors import MessageError
+from ...rag.late_answers import LateAnswers
 from ...rag.operators.answer import Answer
 from ...rag.topics_transport import TopicsTransport
 from ...topics.broker import Broker
@@ -38,6 +39,12 @@ def answer_of(app: App) -> Answer:
     return steps[0]
 
 
+def late_answers(settings: GatewaySettings) -> LateAnswers:
+    return LateAnswers(
+        settings.late_answers_max, settings.late_answers_bytes_max, settings.late_answers_age_max_ms, time.monotonic
+    )
+
+
 async def started(
     settings: GatewaySettings,
     topics: DocumentTopics,
@@ -50,7 +57,8 @@ async def started(
     deadline = None if wait_s is None else time.monotonic() + wait_s
     told = False
     while True:
-        transport = TopicsTransport(topics, broker(), own=True, timeout_s=settings.timeout_ms / 1000)
+        late = late_answers(settings)
+        transport = TopicsTransport(topics, broker(), own=True, timeout_s=settings.timeout_ms / 1000, late=late)
         server = GatewayServer(Door(transport, settings, answer))
         try:
             await server.start()

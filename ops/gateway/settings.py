@@ -36,6 +36,12 @@ class GatewaySettings:
     """Of one token, at once."""
     listed_documents_max: int = 100_000
     """In a list that has no pages (Pathway's)."""
+    late_answers_max: int = 1_000
+    """Questions that timed out whose answers are kept when they come; one more, and the oldest is forgotten."""
+    late_answers_bytes_max: int = 64 << 20
+    """Of all of them together."""
+    late_answers_age_max_ms: int = 3_600_000
+    """Since the question timed out."""
     ping_interval_ms: int = 15_000
     """Of a stream with nothing new: so both sides see that the other is there."""
     cors_origins: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Served
 
+from ..metrics import CONTENT_TYPE
 from . import chat, documents, pathway, questions
 from .door import Door
 from .limits import Places, Rates, Tokens
@@ -33,6 +34,10 @@ async def description(door: Door, request: Request) -> Response:
     return reply(openapi(routes()))
 
 
+async def metrics(door: Door, request: Request) -> Response:
+    return Response(door.exposition(), headers={"content-type": CONTENT_TYPE})
+
+
 def routes() -> tuple[Route, ...]:
     """All there are."""
     own = (
@@ -46,6 +51,7 @@ def routes() -> tuple[Route, ...]:
             is_open=True,
         ),
         Route("GET", "/openapi.json", description, "This description", "gateway", is_open=True),
+        Route("GET", "/metrics", metrics, "What it does, for Prometheus", "gateway", reply=TEXT, kind="text/plain"),
     )
     return (*questions.ROUTES, *documents.ROUTES, *pathway.ROUTES, *chat.ROUTES, *own)
 
@@ -57,6 +63,8 @@ class Web:
         settings = door.settings
         self._door = door
         self._settings = settings
+        self._clock = clock
+        self._instrument = door.instrument
         self._tokens = Tokens(settings.tokens)
         self._rates = Rates(settings.requests_per_minute_max, settings.burst_requests_max, clock)
         self._requests = Places(settings.concurrency_max, "requests (concurrency_max)")
@@ -66,13 +74,21 @@ class Web:
 
     def _endpoint(self, route: Route) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
+            begun_s = self._clock()
             try:
                 response = await self._answered(route, request)
             except Exception as error:  # noqa: BLE001 - every error becomes an answer
                 response = error_reply(error, getattr(request.state, "query", None))
-            return self._with_headers(request, response)
+                if isinstance(error, TimeoutError):
+                    self._instrument.count("gateway_timeouts", route=route.place)
+            self._instrument.observe("gateway_request_seconds", self._clock() - begun_s, route=route.place)
+            return self._counted(route.place, self._with_headers(request, response))
 
         return serve
+
+    def _counted(self, place: str, response: Response) -> Response:
+        self._instrument.count("gateway_requests", route=place, status=str(response.status_code))
+        return response
 
     async def _answered(self, route: Route, request: Request) -> Response:
         """A place is held until the response has ended, also of a stream."""
@@ -101,7 +117,7 @@ class Web:
         else:
             message = f"there is no {request.url.path[:60]!r}; GET /openapi.json describes what there is"
             wrong = HttpError(404, "not_found", message)
-        return self._with_headers(request, error_reply(wrong))
+        return self._counted("none", self._with_headers(request, error_reply(wrong)))
 
     def _with_headers(self, request: Request, response: Response) -> Response:
         response.headers.setdefault("cache-control", "no-store")

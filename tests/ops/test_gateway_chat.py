@@ -10,6 +10,7 @@ import httpx2 as httpx
 import pytest
 
 from millstream.ops.gateway.chat import asked_of
+from millstream.rag.terms import Terms
 from millstream.topics.memory import MemoryBroker
 from tests.rag.served import gateway, running
 
@@ -25,6 +26,10 @@ async def http() -> AsyncIterator[Any]:
         record = {"text": "The lamp is made in Jena.", "content_type": "text/markdown", "metadata": {"lang": "en"}}
         assert (await client.put("/v1/documents/lamp.md", json=record)).status_code == 200
         yield client
+
+
+class English:
+    terms = Terms()
 
 
 def chat(question: str, **more: Any) -> dict[str, Any]:
@@ -83,11 +88,17 @@ async def test_models(http: Any) -> None:
             [("user", "Hi"), ("assistant", "Hi"), ("user", "In which town is the big lamp made?")],
             "In which town is the big lamp made?",
         ),
+        (
+            [("user", "Who makes lamps?"), ("user", "What about all the screws in the old factory and their price?")],
+            "Who makes lamps?\nWhat about all the screws in the old factory and their price?",
+        ),
+        ([("user", "Who makes lamps?"), ("user", "Who sells red ropes?")], "Who sells red ropes?"),
         ([("user", "x" * 9_999), ("user", "And where?")], "And where?"),
     ],
 )
-def test_a_short_question_is_looked_up_with_the_one_before_it(said: list[tuple[str, str]], asked: str) -> None:
-    assert asked_of(said) == asked
+def test_a_follow_up_is_looked_up_with_the_question_before_it(said: list[tuple[str, str]], asked: str) -> None:
+    """By the same rule as in a conversation of the pipeline's own (`rag/conversation.py`)."""
+    assert asked_of(said, English()) == asked
 
 
 async def test_parts_of_a_message_are_read_as_text(http: Any) -> None:

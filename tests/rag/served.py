@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from millstream.ops.gateway.door import Door
+from millstream.ops.gateway.run import late_answers
 from millstream.ops.gateway.server import GatewayServer
 from millstream.ops.gateway.settings import GatewaySettings
 from millstream.rag.document_topics import TOPICS, DocumentTopics
@@ -47,7 +48,8 @@ async def gateway(
 ) -> AsyncIterator[str]:
     """Its address. `answer`: the step of an app, bound, where the gateway has an index of its own."""
     chosen = settings or GatewaySettings(port=0)
-    transport = TopicsTransport(DocumentTopics.of(name), broker, timeout_s=chosen.timeout_ms / 1000)
+    late = late_answers(chosen)
+    transport = TopicsTransport(DocumentTopics.of(name), broker, timeout_s=chosen.timeout_ms / 1000, late=late)
     server = GatewayServer(Door(transport, chosen, answer))
     await server.start()
     try:
