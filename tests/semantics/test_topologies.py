@@ -120,7 +120,13 @@ def _by_value(rows: list[dict[str, Any]]) -> Counter[Row]:
 
 
 def _check(topology: Topology, run: Run) -> None:
-    app = topology.app(run.partitions, run.out_of_order_ms, watermark_interval_ms=run.chance.choice([1, 20, 1_000]))
+    interval, buffer = (
+        run.chance.choice([1, 20, 1_000]),
+        run.chance.choice([0, 1 << 28]),
+    )  # bounded runs with rows on disk, too
+    app = topology.app(
+        run.partitions, run.out_of_order_ms, watermark_interval_ms=interval, join_buffer_bytes_max=buffer
+    )
     driver = _driver(app, run)
     if len(driver.topology.subs) > 1:
         run.after_a_pause.clear()
