@@ -59,6 +59,14 @@ class _Waiting:
     parts: Parts = field(default_factory=lambda: Parts({}))
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Requests to one shard, and their sending."""
+
+    values: list[bytes]
+    sent: asyncio.Task[None]
+
+
 class ShardAsker:
     """`run` it as a task; everything else may be called meanwhile. `name`: of this process, as replies are addressed; None: drawn."""
 
@@ -70,6 +78,8 @@ class ShardAsker:
         self._topics = topics
         self._name = (name or uuid.uuid4().hex).encode()
         self._waiting: dict[str, _Waiting] = {}
+        self._batches: dict[int, _Batch] = {}
+        """By shard, not sent yet."""
         self._producer: Producer | None = None
         self._opening = asyncio.Lock()
         self._ready = asyncio.Event()
@@ -152,10 +162,22 @@ class ShardAsker:
             del self._waiting[known]
 
     async def _send(self, shard: int, value: bytes) -> None:
-        producer = await self._opened()
+        """With what else is to be sent to it now: of many questions at once the requests to a shard are one batch."""
+        batch = self._batches.get(shard)
+        if batch is None:
+            batch = self._batches[shard] = _Batch([], asyncio.ensure_future(self._send_batch(shard)))
+            batch.sent.add_done_callback(_read)
+        batch.values.append(value)
+        await asyncio.shield(batch.sent)
+
+    async def _send_batch(self, shard: int) -> None:
+        try:
+            producer = await self._opened()
+        finally:
+            values = self._batches.pop(shard).values
         target = Partition(self._topics.shard_queries, shard)
         try:
-            await (await producer.send(target, Records(large_binary([self._name]), large_binary([value]))))
+            await (await producer.send(target, Records(large_binary([self._name] * len(values)), large_binary(values))))
         except TopicsError:
             await self._give_up(producer)  # after a send that failed it takes no more
             raise
@@ -235,3 +257,9 @@ class ShardAsker:
             return
         if whole is not None:
             waiting.future.set_result(whole)
+
+
+def _read(sent: asyncio.Task[None]) -> None:
+    """Those who waited may all have given up."""
+    if not sent.cancelled():
+        sent.exception()

@@ -18,8 +18,10 @@ from millstream.rag.shard_messages import Candidate, ShardQuery, ShardReply, rea
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
 from millstream.topics.broker import TopicSpec
+from millstream.topics.errors import BrokerUnavailableError
 from millstream.topics.memory import MemoryBroker
 from millstream.topics.memory.faults import When
+from millstream.topics.memory.producer import MemoryProducer
 from millstream.topics.partitioner import murmur2
 from tests.crashes.virtual_time import LoopClock, run_virtually
 from tests.rag.shards import TOPICS, Record
@@ -161,6 +163,41 @@ def test_there_are_as_many_shards_as_partitions_and_a_topic_with_others_is_told(
 
     with pytest.raises(IndexUnavailableError, match="has 2 partitions and 'shard-hits' has 3"):
         other.run(count_others)
+
+
+def test_requests_that_are_made_together_are_sent_together() -> None:
+    """Of ten questions at once each shard gets one batch, and each question its own reply."""
+    playing = Playing(counted)
+    sent: list[object] = []
+
+    def told(request: str, when: str, client: object) -> None:
+        if (request, when) == ("produce", "before") and client is playing.asker._producer:
+            sent.append(client)
+
+    async def work() -> Asked:
+        playing.broker.faults.observe(told)
+        asking = [playing.asker.ask({0: ShardQuery("count"), 1: ShardQuery("count")}) for _ in range(10)]
+        asked = await asyncio.gather(*asking)
+        assert [sorted(one.replies) for one in asked] == [[0, 1]] * 10
+        return asked[0]
+
+    playing.run(work)
+    assert (len(playing.requests), len(sent)) == (20, SHARDS)
+
+
+def test_a_producer_that_does_not_start_is_started_again() -> None:
+    """Those whose requests it was to send ask again."""
+    playing = Playing(counted)
+    lost: list[object] = []
+
+    def told(request: str, when: str, client: object) -> None:
+        if not lost and (request, when) == ("metadata", "before") and isinstance(client, MemoryProducer):
+            lost.append(client)
+            raise BrokerUnavailableError("no")
+
+    playing.broker.faults.observe(told)
+    assert sorted(playing.ask(0, 1).replies) == [0, 1]
+    assert len(lost) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
