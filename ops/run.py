@@ -94,8 +94,10 @@ def gateway_beside(app: App, settings: RunSettings, failed: Callable[[], None]) 
 
 
 def bind_index(app: App, broker: Broker, folder: Path) -> None:
-    """Where the app answers questions: its index reads from this broker and is kept in the folder."""
-    if not any(isinstance(node, Work) and node.step.kind in {"answer", "search"} for node in app.graph):
+    """Where the app has to do with documents: its index reads from this broker and is kept in the folder, paid calls are told there."""
+    if not any(
+        isinstance(node, Work) and node.step.kind in {"answer", "search", "ingest", "reembed"} for node in app.graph
+    ):
         return
     from ..rag.pipeline import bind_answers
     from ..state.settings import StateSettings

@@ -66,6 +66,7 @@ class AnswerParts:
         *,
         ask_again: Send | None = None,
         paid: PaidCalls | None = None,
+        paid_embeddings: PaidCalls | None = None,
         heard: Sequence[Heard] = (),
         sharded: ShardedIndex | None = None,
         drafts: Drafts | None = None,
@@ -82,7 +83,7 @@ class AnswerParts:
         self._earlier_closed = earlier_closed
         self._is_closed = False
         self._paid = paid
-        self.asking = Asking(settings, paid=paid)
+        self.asking = Asking(settings, paid=paid, paid_embeddings=paid_embeddings)
         asked = {"llm": self.asking.llm, "reranker": self.asking.reranker, "embedder": self.asking.embedder}
         self.endpoint_counts = CountsSince(asked)
         self.sharded = sharded

@@ -23,7 +23,8 @@ from .filters import filter_of
 from .index import Vector
 from .llm import LLM, Completion, Said
 from .messages import Query, Strategy
-from .paid_calls import PaidElsewhere
+from .paid_calls import PaidCalls, PaidElsewhere
+from .paid_embeddings import told
 from .parts import part_named
 from .prompt import Prompt
 from .ranking import Ranking
@@ -71,10 +72,15 @@ class Asking:
     """The parts that answer, made from settings; an embedder that is given stays the giver's. Raises PartError."""
 
     def __init__(
-        self, settings: AnswerSettings, embedder: Embedder | None = None, paid: PaidElsewhere | None = None
+        self,
+        settings: AnswerSettings,
+        embedder: Embedder | None = None,
+        paid: PaidElsewhere | None = None,
+        paid_embeddings: PaidCalls | None = None,
     ) -> None:
         self.settings = settings
         self.embedder: Embedder = embedder or part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self._questions = told(self.embedder, paid_embeddings)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
         self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
         self._closes_embedder = embedder is None
@@ -87,7 +93,7 @@ class Asking:
         await self.reranker.close()
         await self.llm.close()
         if self._closes_embedder:
-            await self.embedder.close()
+            await self._questions.close()
 
     def strategy(self, query: Query) -> Strategy:
         """`adaptive` lives on refusals: without them it is `fixed`."""
@@ -106,7 +112,7 @@ class Asking:
         wanted_filter = None if query.filter is None else filter_of(query.filter)
         texts = query.searched or (query.question,)
         if retriever.ranking.uses_vectors:
-            vectors = await self.embedder.embed(list(texts), "query")
+            vectors = await self._questions.embed(list(texts), "query")
         else:
             vectors = np.zeros((len(texts), self.embedder.dimensions), np.float32)
         wanted = max(self._wanted(query), self.settings.retrieval.rerank_chunks)

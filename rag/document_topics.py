@@ -13,6 +13,7 @@ TOPICS = (
     "answers",
     "retrievals",
     "paid_calls",
+    "paid_embeddings",
     "dead_letters",
 )
 
@@ -37,6 +38,7 @@ class DocumentTopics:
     answers: str
     retrievals: str
     paid_calls: str
+    paid_embeddings: str
     dead_letters: str
     shard_queries: str = ""
     shard_hits: str = ""

@@ -20,7 +20,10 @@ Vectors = NDArray[np.float32]
 
 
 class Embedder(Protocol):
-    """May wait (an endpoint) or work in a thread (a model in this process); may be asked by several tasks at once."""
+    """May wait (an endpoint) or work in a thread (a model in this process); may be asked by several tasks at once.
+
+    One that costs nothing says `is_free = True`; what others gave is told to the other workers (`paid_embeddings.py`).
+    """
 
     @property
     def dimensions(self) -> int: ...

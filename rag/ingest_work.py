@@ -21,6 +21,8 @@ from .embedding_batches import EmbeddingBatches
 from .endpoint_counts import CountsSince
 from .errors import MessageError, ParseError
 from .messages import Status, document_id, read_document
+from .paid_calls import PaidCalls
+from .paid_embeddings import told
 from .parse_job import ParseJob, Part, Pieces
 from .parse_pool import ParsePool
 from .parser import parser_for
@@ -48,9 +50,12 @@ class Prepared:
 
 
 class IngestParts:
-    """What all tasks of a process share: the embedder, the parsing processes. Raises PartError for parts that cannot be."""
+    """What all tasks of a process share: the embedder, the parsing processes. Raises PartError for parts that cannot be.
 
-    def __init__(self, settings: IngestSettings, clock: Callable[[], float]) -> None:
+    `paid`: where what an embedder was paid for is told.
+    """
+
+    def __init__(self, settings: IngestSettings, clock: Callable[[], float], paid: PaidCalls | None = None) -> None:
         self.settings = settings
         self.clock = clock
         self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
@@ -59,13 +64,14 @@ class IngestParts:
         self.splitter = _with_embedder(settings.splitter, settings.embedder)
         made: Splitter = part_named("splitter", self.splitter.name, self.splitter.options)
         self.splitter_print = made.fingerprint()
-        self.batches = EmbeddingBatches(self.embedder, "document", settings.embed_texts_max)
+        self._told = told(self.embedder, paid)
+        self.batches = EmbeddingBatches(self._told, "document", settings.embed_texts_max)
         self.pool = ParsePool(settings.parsing)
         self._parser_prints: dict[str, str] = {}
 
     async def close(self) -> None:
         await self.pool.close()
-        await self.embedder.close()
+        await self._told.close()
 
     def parser(self, document: Document, content: bytes) -> Part:
         """Raises ParseError where the document is of no known kind, or of one that is not read."""

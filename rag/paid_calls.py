@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -61,6 +61,18 @@ class NoPaidCalls:
         """Nobody hears it."""
 
 
+MakePaid = Callable[[], "PaidCalls | None"]
+"""Of the process that a step runs in; None: nothing is told."""
+
+
+def nobody() -> None:
+    """Where no broker is bound, nothing is told."""
+
+
+def unbound(*_: object) -> None:
+    """A step that is of no pipeline has nobody to tell."""
+
+
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -90,14 +102,18 @@ class PaidCalls:
         return self._known.get(key)
 
     async def tell(self, key: bytes, call: PaidCall) -> None:
-        self._note(key, call)
-        asker = call.asker.encode()
-        value = len(asker).to_bytes(4) + asker + call.result
-        record = Records(pa.array([key], pa.large_binary()), pa.array([value], pa.large_binary()))
+        await self.tell_all({key: call})
+
+    async def tell_all(self, calls: Mapping[bytes, PaidCall]) -> None:
+        """As `tell`, of several by key."""
+        for key, call in calls.items():
+            self._note(key, call)
+        values = pa.array(map(_value_of, calls.values()), pa.large_binary())
+        records = Records(pa.array(calls, pa.large_binary()), values)
         try:
             async with asyncio.timeout(self._settings.tell_timeout_ms / 1000):
                 await self._read_up.wait()  # the topic is there
-                await (await (await self._writing()).send(self._partition, record))
+                await (await (await self._writing()).send(self._partition, records))
         except _TROUBLE as error:
             _LOG.warning("a paid call could not be told to the other workers: %s: %s", type(error).__name__, error)
             await self._stop_writing()
@@ -143,7 +159,7 @@ class PaidCalls:
             since_ms = self._clock_ms() - self._settings.retention_ms
             begin = (await reader.offsets_at([self._partition], since_ms))[self._partition]
             end = (await reader.end_offsets([self._partition]))[self._partition]
-            reader.assign({self._partition: begin})
+            reader.assign({self._partition: max(begin, end - self._settings.entries_max)})
             while True:
                 if reader.position(self._partition) >= end:
                     self._read_up.set()
@@ -165,6 +181,11 @@ class PaidCalls:
             for key, value in zip(fetch.keys, fetch.values, strict=True):
                 if key is not None and (call := _call_of(value)) is not None:
                     self._note(key, call)
+
+
+def _value_of(call: PaidCall) -> bytes:
+    asker = call.asker.encode()
+    return len(asker).to_bytes(4) + asker + call.result
 
 
 def _call_of(value: bytes | None) -> PaidCall | None:

@@ -46,7 +46,7 @@ from .operators.reembed import Reembed, ReembedSettings
 from .operators.search import Search
 from .paid_calls import PaidCalls
 from .parse_job import Part
-from .settings import AnswerSettings, IngestSettings, RetrievalSettings, ShardSettings, ViewSettings
+from .settings import AnswerSettings, IngestSettings, PaidCallSettings, RetrievalSettings, ShardSettings, ViewSettings
 from .shard_asker import ShardAsker, ShardTopics
 from .shard_requests import ShardRequests
 from .shard_views import Shards, ShardViews, check_in_process
@@ -180,7 +180,7 @@ class DocumentPipeline:
     def __post_init__(self) -> None:
         self._bound: _Bound | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.ingest = Ingest(self.settings.ingest, self.clock)
+        self.ingest = Ingest(self.settings.ingest, self.clock, self.paid_embeddings, self.bind)
         shared = Shared(self._answer_parts, AnswerParts.close)
         self.answer = Answer(self.settings.answer, shared, self.bind, self.settings.topics)
         if self.settings.answer.sharded is not None:
@@ -244,6 +244,7 @@ class DocumentPipeline:
             self.answer.parts.closed,
             ask_again=AskedAgain(bound.broker, self.settings.topics.queries).send,
             paid=self._told_to(bound.broker),
+            paid_embeddings=self._embeddings_told_to(bound.broker, settings.paid_calls),
             heard=self.heard,
             drafts=Drafts(bound.broker, self.settings.topics.answer_drafts),
             sharded=None if settings.sharded is None else self._sharded(bound.broker, settings.sharded),
@@ -254,6 +255,15 @@ class DocumentPipeline:
     def _told_to(self, broker: Broker) -> PaidCalls | None:
         settings = self.settings.answer.paid_calls
         return PaidCalls(broker, self.settings.topics.paid_calls, settings) if settings.retention_ms else None
+
+    def paid_embeddings(self) -> PaidCalls | None:
+        """Where documents' embeddings are told; None where no broker is bound."""
+        if self._bound is None:
+            return None
+        return self._embeddings_told_to(self._bound.broker, self.settings.ingest.paid_calls)
+
+    def _embeddings_told_to(self, broker: Broker, settings: PaidCallSettings) -> PaidCalls | None:
+        return PaidCalls(broker, self.settings.topics.paid_embeddings, settings) if settings.retention_ms else None
 
     def _sharded(self, broker: Broker, settings: ShardSettings) -> ShardedIndex:
         answer, asker = self.settings.answer, ShardAsker(broker, self._shard_topics(), settings)
@@ -294,7 +304,7 @@ class DocumentPipeline:
         return self._bound
 
 
-Indexed = Answer | Search | Contradictions
+Bound = Answer | Search | Contradictions | Ingest | Reembed
 
 
 def bind_answers(
@@ -304,8 +314,11 @@ def bind_answers(
     folder: Path | None = None,
     open_shard: Callable[[int], Database] | None = None,
 ) -> list[Answer]:
-    """Binds every step of an app that has to do with an index, for whoever runs apps; the `answer` steps (none: no questions here)."""
-    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Indexed)]
+    """Binds every step of an app that has to do with an index or with paid calls, for whoever runs apps.
+
+    Gives the `answer` steps; none: no questions here.
+    """
+    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Bound)]
     for step in steps:
         step.bind(broker, open_database, folder, open_shard)
     return [step for step in steps if isinstance(step, Answer)]
@@ -317,7 +330,9 @@ def reembed(app: App, pipeline: DocumentPipeline) -> None:
         updates = app.records(pipeline.topic("index_updates"))
         for name, embedder in pipeline.settings.models.items():
             settings = ReembedSettings(embedder, pipeline.settings.ingest.vector_type)
-            updates.then(Reembed(settings), name=f"reembed-{name}").to(pipeline.model_topic(name))
+            updates.then(Reembed(settings, pipeline.paid_embeddings, pipeline.bind), name=f"reembed-{name}").to(
+                pipeline.model_topic(name)
+            )
 
 
 def contradictions(app: App, pipeline: DocumentPipeline) -> None:

@@ -18,6 +18,24 @@ from .updates import VectorType
 
 
 @dataclass(frozen=True, slots=True)
+class PaidCallSettings:
+    """What models and embedders were paid for, told to the other workers before it is committed (`rag/paid_calls.py`)."""
+
+    retention_ms: int = 3_600_000
+    """How far back a worker reads at its start, and how long the topic keeps them. 0: nothing is told."""
+    entries_max: int = 10_000
+    """Held in memory, and read at the start: the newest. (10,000 vectors of 1,536 numbers are 60 MB.)"""
+    ready_timeout_ms: int = 10_000
+    """How long the first call waits until what was told before the start is read."""
+    tell_timeout_ms: int = 5_000
+    """How long whoever has paid waits for the broker to have it; then it goes on."""
+    poll_timeout_ms: int = 500
+    poll_records_max: int = 1_000
+    retry_pause_ms: int = 1_000
+    """After the broker could not be reached."""
+
+
+@dataclass(frozen=True, slots=True)
 class IngestSettings:
     """Documents -> chunks and vectors."""
 
@@ -32,6 +50,8 @@ class IngestSettings:
     """Where `ref` may point, as in ("s3://our-bucket/",). None by default: whoever writes to the topic could read our files."""
     cache_entries_max: int = 100_000
     """Vectors kept by the hash of their text, per task."""
+    paid_calls: PaidCallSettings = PaidCallSettings()
+    """Of embedders that are not free."""
     concurrency_max: int = 8
     pending_rows_max: int = 64
     embed_texts_max: int = 256
@@ -115,24 +135,6 @@ class ShardSettings:
         for name in ("deadline_ms", "retry_ms", "pending_max", "concurrency_max", "pending_rows_max", "retention_ms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, slots=True)
-class PaidCallSettings:
-    """What models said, told to the other workers before it is committed (`rag/paid_calls.py`)."""
-
-    retention_ms: int = 3_600_000
-    """How far back a worker reads at its start, and how long the topic keeps them. 0: nothing is told."""
-    entries_max: int = 10_000
-    """Held in memory, the newest."""
-    ready_timeout_ms: int = 10_000
-    """How long the first question waits until what was told before the start is read."""
-    tell_timeout_ms: int = 5_000
-    """How long an answer waits for the broker to have it; then it goes on."""
-    poll_timeout_ms: int = 500
-    poll_records_max: int = 1_000
-    retry_pause_ms: int = 1_000
-    """After the broker could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ _TRIGRAM_WEIGHT = 0.3
 class Hashing:
     """The same texts give the same vectors on every machine."""
 
+    is_free: ClassVar[bool] = True
     dimensions: int = 256
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Local:
 
     Raises PartError (extra or weights missing, a file that is not the one pinned), EmbeddingError.
     """
+
+    is_free: Final = True
 
     def __init__(
         self,

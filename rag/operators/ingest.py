@@ -28,9 +28,11 @@ from ..errors import RagError
 from ..ingest_work import IngestParts, Prepared, failed, prepare
 from ..locked_state import LockedState
 from ..messages import Status, write_status
+from ..paid_calls import MakePaid, nobody, unbound
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import IngestSettings
 from ..shared import Shared
+from .answer import Bind
 
 UPDATES = 0
 STATUS = 1
@@ -45,10 +47,14 @@ class Ingest:
     settings: IngestSettings = IngestSettings()
     clock: Callable[[], float] = field(default=time.monotonic, compare=False, repr=False)
     """Seconds; for `took_ms` only."""
+    paid: MakePaid = field(default=nobody, compare=False, repr=False)
+    """Where what an embedder was paid for is told, asked when the first task opens."""
+    bind: Bind = field(default=unbound, compare=False, repr=False)
+    """Tells the pipeline which broker that is."""
     parts: Shared[IngestParts] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        shared = Shared(lambda: IngestParts(self.settings, self.clock), IngestParts.close)
+        shared = Shared(lambda: IngestParts(self.settings, self.clock, self.paid()), IngestParts.close)
         object.__setattr__(self, "parts", shared)
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:

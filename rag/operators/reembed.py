@@ -25,11 +25,14 @@ from ..embedder import Embedder
 from ..embedding_batches import EmbeddingBatches
 from ..errors import MessageError, RagError
 from ..locked_state import LockedState
+from ..paid_calls import MakePaid, PaidCalls, nobody, unbound
+from ..paid_embeddings import told
 from ..parse_job import Part
 from ..parts import part_named
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..shared import Shared
 from ..updates import VectorType, read_update, vector_bytes, write_update
+from .answer import Bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ class ReembedSettings:
 class ReembedParts:
     """What all tasks of a process share. Raises PartError for an embedder that cannot be."""
 
-    def __init__(self, settings: ReembedSettings) -> None:
+    def __init__(self, settings: ReembedSettings, paid: PaidCalls | None = None) -> None:
         self.vector_type = settings.vector_type
-        self.embedder: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
+        made: Embedder = part_named("embedder", settings.embedder.name, settings.embedder.options)
+        self.embedder = told(made, paid)
         self.model = self.embedder.fingerprint()
         self.batches = EmbeddingBatches(self.embedder, "document", settings.embed_texts_max)
 
@@ -67,10 +71,14 @@ class Reembed:
     kind: ClassVar[str] = "reembed"
 
     settings: ReembedSettings
+    paid: MakePaid = field(default=nobody, compare=False, repr=False)
+    """Where what an embedder was paid for is told, asked when the first task opens."""
+    bind: Bind = field(default=unbound, compare=False, repr=False)
+    """Tells the pipeline which broker that is."""
     parts: Shared[ReembedParts] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", Shared(lambda: ReembedParts(self.settings), ReembedParts.close))
+        object.__setattr__(self, "parts", Shared(lambda: ReembedParts(self.settings, self.paid()), ReembedParts.close))
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         check_raw(self.kind, inputs)

@@ -19,11 +19,12 @@ from millstream.state.stores.rocksdb import RocksDatabase, RocksShared
 from millstream.topics.kafka.broker import KafkaBroker
 from millstream.workers.app import App
 from millstream.workers.worker import Worker
+from tests.scenarios.counting_model import DIMENSIONS, PASSAGE, QUERY
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers of a run are told. `model`: the URL of the language model."""
+    """What all workers of a run are told. `model`: the URL of the language model and of the embedder."""
 
     bootstrap: str
     app: str
@@ -39,7 +40,7 @@ class Job:
         llm = Part("openai", {"url": self.model, "model": "counted", "api_key_env": "", "reply": "text"})
         settings = DocumentSettings.of(
             self.app,
-            embedder=Part("hashing", {"dimensions": 64}),
+            embedder=self.embedder,
             splitter="markdown",
             reranker="none",
             llm=llm,
@@ -47,8 +48,20 @@ class Job:
             k=2,
             partitions=self.partitions,
         )
-        paid_calls = PaidCallSettings(retention_ms=3_600_000 if self.told else 0)
-        return document_pipeline(app, replace(settings, answer=replace(settings.answer, paid_calls=paid_calls)))
+        paid = PaidCallSettings(retention_ms=3_600_000 if self.told else 0)
+        ingest = replace(
+            settings.ingest, paid_calls=paid, embed_texts_max=1
+        )  # so that of a document some texts are paid for
+        return document_pipeline(
+            app, replace(settings, ingest=ingest, answer=replace(settings.answer, paid_calls=paid))
+        )
+
+    @property
+    def embedder(self) -> Part:
+        prefixes = {"query_prefix": QUERY, "document_prefix": PASSAGE}
+        return Part(
+            "openai", {"url": self.model, "model": "e", "dimensions": DIMENSIONS, "api_key_env": "", **prefixes}
+        )
 
 
 async def run(job: Job, number: int, folder: Path) -> None:

@@ -1,6 +1,7 @@
-"""A language model on 127.0.0.1 with OpenAI's shape that counts who asked it: what is counted has to be paid for.
+"""A language model and an embedder on 127.0.0.1 with OpenAI's shape that count who asked them: what is counted has to be paid for.
 
 A question names its case (`Case-17`). Every seventh case waits until it is let go, and what was answered after it waits for it.
+So does about every seventh text of a document.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from zlib import crc32
 
+from millstream.rag.embedders.hashing import Hashing
 from tests.rag.http_server import Reply, answering
+
+DIMENSIONS: Final = 64
+QUERY, PASSAGE = "query: ", "passage: "
 
 
 @dataclass
@@ -24,6 +30,8 @@ class Counted:
     url: str = ""
     asked: Counter[int] = field(default_factory=Counter)
     answered: Counter[int] = field(default_factory=Counter)
+    embedded: Counter[str] = field(default_factory=Counter)
+    """How often, by text with its role's prefix."""
     go: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is clear, every seventh case waits."""
 
@@ -32,7 +40,17 @@ class Counted:
 async def counting_model() -> AsyncIterator[Counted]:
     counted = Counted()
 
+    async def embeddings(texts: list[str]) -> Reply:
+        if any(text.startswith(PASSAGE) and crc32(text.encode()) % 7 == 0 for text in texts):
+            await counted.go.wait()
+        counted.embedded.update(texts)
+        vectors = await Hashing(DIMENSIONS).embed(texts, "document")
+        rows = [{"index": at, "embedding": vector.tolist()} for at, vector in enumerate(vectors)]
+        return Reply(body={"data": rows, "model": "counted", "usage": {"prompt_tokens": len(texts), "total_tokens": 1}})
+
     async def reply_to(request: dict[str, Any]) -> Reply:
+        if request["path"].endswith("/embeddings"):
+            return await embeddings(request["body"]["input"])
         case = int(re.findall(r"Case-(\d+)", json.dumps(request["body"]))[-1])
         counted.asked[case] += 1
         if case % 7 == 0:

@@ -1,7 +1,7 @@
 """Documents to answers on a real Kafka while workers are killed (`kill -9`), judged by readers of librdkafka's.
 
-No document is in the index by half and no chunk twice, each question has one answer, and what a dead worker had paid the model for
-is not paid for again.
+No document is in the index by half and no chunk twice, each question has one answer, and what a dead worker had paid the model
+or the embedder for is not paid for again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import orjson
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from millstream.rag.call_cache import cache_key
 from millstream.rag.document import Document, chunk_ids
+from millstream.rag.embedder import Embedder
 from millstream.rag.messages import Query, write_document, write_query
+from millstream.rag.parts import part_named
 from millstream.rag.splitters.markdown import Markdown
 from millstream.rag.updates import read_update
 from millstream.topics.kafka.broker import KafkaBroker
 from millstream.workers.app import App
 from tests.polling import until
 from tests.scenarios.answering import Job
-from tests.scenarios.counting_model import Counted, counting_model
+from tests.scenarios.counting_model import PASSAGE, QUERY, Counted, counting_model
 from tests.scenarios.judge import end_of, reading
 from tests.scenarios.processes import Workers
 
@@ -81,6 +84,10 @@ class Play:
     """By case how often it had been asked when its worker was killed, of those whose call was told and whose answer was not committed."""
     lost: Counter[int] = field(default_factory=Counter)
     """The same, of those whose call was not told."""
+    embedded: Counter[str] = field(default_factory=Counter)
+    """By text how often it had been embedded at the last kill, of those that were told by then."""
+    saved: int = 0
+    """Texts that were told at a kill, and not in the index."""
 
     async def ask(self, count: int) -> None:
         """At once, for all partitions."""
@@ -107,7 +114,21 @@ class Play:
         }
         for case in (told | answered) - done:
             (self.rescued if case in told else self.lost)[case] = max(asked[case], 1)  # the other worker goes on
+        await self._note_texts()
         self.workers.start(number)
+
+    async def _note_texts(self) -> None:
+        counts = Counter(self.counted.embedded)
+        told = {key for key, _ in await self.read("paid-embeddings")}
+        texts = [text for text in counts if self._key(text) in told]
+        held = {read_update(key, value).chunk.text for key, value in await self.read("index-updates") if value}
+        self.saved += sum(text.startswith(PASSAGE) and text.removeprefix(PASSAGE) not in held for text in texts)
+        self.embedded.update({text: counts[text] for text in texts if text not in self.embedded})
+
+    def _key(self, text: str) -> bytes:
+        role, prefix = ("document", PASSAGE) if text.startswith(PASSAGE) else ("query", QUERY)
+        embedder: Embedder = part_named("embedder", self.job.embedder.name, self.job.embedder.options)
+        return cache_key(f"{embedder.fingerprint()} {role}", text.removeprefix(prefix))
 
     async def read(self, topic: str) -> list[Record]:
         return await asyncio.to_thread(records, self.job, topic)
@@ -129,15 +150,16 @@ async def played(job: Job, folder: Path, counted: Counted, enough: Callable[[Pla
         play = Play(job, workers, counted, Producer(sending))
         for number in WORKERS:
             workers.start(number)
+        counted.go.set()
         await play.put(0)
         await until(lambda: _indexed(play, 0))
         play.passed = await asyncio.to_thread(_lasts, job, "index-updates")
         for turn in range(KILLS_MAX):
             if turn >= KILLS_MIN and enough(play):
                 break
-            await play.put(turn % VERSIONS)
             wanted = counted.answered.total() + chance.randrange(3, 12)
             counted.go.clear()
+            await play.put(turn % VERSIONS)
             await play.ask(15)
             await until(partial(_reached, counted, wanted))
             await play.kill(chance.choice(WORKERS))
@@ -153,7 +175,16 @@ async def _topics(job: Job) -> None:
     broker = KafkaBroker({"bootstrap.servers": job.bootstrap})
     await broker.start()
     pipeline = job.pipeline(App(job.app))
-    names = ("documents", "index_updates", "documents_status", "queries", "answers", "retrievals", "paid_calls")
+    names = (
+        "documents",
+        "index_updates",
+        "documents_status",
+        "queries",
+        "answers",
+        "retrievals",
+        "paid_calls",
+        "paid_embeddings",
+    )
     await broker.create_topics([pipeline.topic(name).spec() for name in names])
     await broker.stop()
 
@@ -207,13 +238,15 @@ async def test_killed_workers_leave_nothing_by_half_and_pay_for_nothing_twice(
 ) -> None:
     async with counting_model() as counted:
         job = Job(kafka, unique("answering"), counted.url)
-        play = await played(job, tmp_path, counted, lambda play: len(play.rescued) >= 3, seed=7)
+        play = await played(job, tmp_path, counted, lambda play: len(play.rescued) >= 3 <= play.saved, seed=7)
         await judged(play)
-        assert len(play.rescued) >= 3, "no kill came between a call and its commit"
+        assert len(play.rescued) >= 3 <= play.saved, "no kill came between a call and its commit"
         again = {
             case: (counted.asked[case], asked) for case, asked in play.rescued.items() if counted.asked[case] > asked
         }
         assert again == {}, "what was told is not asked again"
+        more = {text: counted.embedded[text] for text, times in play.embedded.items() if counted.embedded[text] > times}
+        assert more == {}, "nor embedded"
 
 
 @pytest.mark.kafka
@@ -225,7 +258,8 @@ async def test_negative_control_what_is_not_told_is_paid_for_again(
         job = Job(kafka, unique("answering"), counted.url, told=False)
 
         def again(play: Play) -> bool:
-            return any(counted.asked[case] > asked for case, asked in play.lost.items())
+            asked = any(counted.asked[case] > asked for case, asked in play.lost.items())
+            return asked and any(times > 1 for text, times in counted.embedded.items() if text.startswith(PASSAGE))
 
         play = await played(job, tmp_path, counted, again, seed=7)
         await judged(play)
