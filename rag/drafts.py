@@ -36,6 +36,8 @@ GATHERED_MS: Final = 20
 """Pieces that come within so long are told together."""
 PENDING_CHARS_MAX: Final = 1 << 20
 """Of pieces that are not told yet; more are dropped, and their answers are read whole."""
+RETRY_PAUSE_MS: Final = 5_000
+"""After a worker could not tell them: for good, where it has no right to."""
 _POLL_MS: Final = 500
 _POLL_RECORDS_MAX: Final = 1_000
 _PIECES_MAX: Final = 1_000
@@ -100,7 +102,7 @@ class Drafts:
                 if not self._warned:
                     _LOG.warning("answers cannot be read while they are made: %s; trying again", error)
                 self._warned = True
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(RETRY_PAUSE_MS / 1000)
                 self._taken()
 
     async def _tell(self) -> None:

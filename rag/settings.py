@@ -123,9 +123,9 @@ class ShardSettings:
     pending_max: int = 10_000
     """Requests to shards that a process waits for at once; a question beyond it is answered with an error."""
     concurrency_max: int = 16
-    """Requests that a shard works on at once."""
+    """Requests that a shard works on at once, of those that go through its worker (`rag/shard_requests.py`)."""
     pending_rows_max: int = 1_000
-    """Requests that a shard reads before it has answered them."""
+    """Requests that its worker reads before they were replied to."""
     retention_ms: int = 3_600_000
     """Of the topics between, where they are made: nobody wants an old request or reply."""
     partitions_interval_ms: int = 30_000
