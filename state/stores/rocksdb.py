@@ -118,7 +118,7 @@ class RocksStore:
         with self._database.translated():
             cursor = self._family.iter(options)
             cursor.seek(keys.start)
-        return self._database.opened(_Scan(self._database, cursor, chunk_rows_max))
+        return self._database.opened(_Scan(self._database, cursor, keys.stop, chunk_rows_max))
 
     @property
     def _family(self) -> rocksdict.Rdict:
@@ -126,10 +126,15 @@ class RocksStore:
 
 
 class _Scan:
-    """Chunks of a scan. A cursor keeps RocksDB open whatever else is closed, so the database ends those that are left."""
+    """Chunks of a scan. A cursor keeps RocksDB open whatever else is closed, so the database ends those that are left.
 
-    def __init__(self, database: RocksDatabase, cursor: rocksdict.RdictIter, rows_max: int) -> None:
+    `stop` is held for as long as the cursor: of its upper bound RocksDB knows the address only, and neither the cursor nor its
+    read options hold the object (rocksdict 0.3.29). Let go of, the scan would end at whatever key comes to stand there.
+    """
+
+    def __init__(self, database: RocksDatabase, cursor: rocksdict.RdictIter, stop: bytes | None, rows_max: int) -> None:
         self._database = database
+        self._stop = stop
         self._cursor: rocksdict.RdictIter | None = cursor
         self._rows_max = rows_max
 

@@ -142,6 +142,16 @@ def test_a_scan_sees_the_store_as_it_was(disk: Disk) -> None:
     assert [chunk.values.to_pylist() for chunk in chunks] == [[b"1"], [b"2"], [b"3"]]
 
 
+@pytest.mark.parametrize("length", [2, 16, 200])
+def test_a_scan_ends_where_its_range_did_although_that_is_gone(disk: Disk, length: int) -> None:
+    """RocksDB keeps the address of the end and no copy; the keys read, as long as it was, would come to stand there."""
+    database = disk.new()
+    keys = [bytes([first]) + bytes([second]) * (length - 1) for first in range(1, 5) for second in range(50)]
+    database.write({"s": StoreWrite([Changes.of(keys, keys)])}, {})
+    chunks = database.store("s").scan(KeyRange(keys[10], bytes(bytearray(keys[170]))), chunk_rows_max=1)
+    assert [key for chunk in chunks for key, _ in chunk.pairs()] == keys[10:170]
+
+
 def test_get_many_keeps_the_order_asked_for(disk: Disk) -> None:
     database = disk.new()
     database.write({"s": put(a=b"1", b=b"2", c=b"3")}, {})

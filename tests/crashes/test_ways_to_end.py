@@ -29,6 +29,14 @@ def test_nor_a_kill_with_the_files_of_rocksdb_as_the_crash_left_them(name: str, 
     assert wrong_runs(BY_NAME[name], bounded, runs) == []
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_nor_do_the_files_of_rocksdb_read_while_it_works(case: Case, tmp_path: Path) -> None:
+    """With a checkpoint after every commit, all that is not of the last one is looked up there."""
+    often = {"poll_records_max": 3, "checkpoint_interval_ms": 1}
+    faulty = Faulty(settings=often, disks=tmp_path)
+    assert wrong_runs(case, bounded, [faulty], must_crash=False) == []
+
+
 @pytest.mark.parametrize("name", STATEFUL)
 def test_nor_a_kill_when_the_disk_is_lost_with_the_machine(name: str) -> None:
     """The next process runs elsewhere, and has nothing but the changelogs."""
