@@ -18,7 +18,7 @@ from tests.crashes.disks import MemoryDisk
 from tests.crashes.pipelines import BY_NAME, CASES
 from tests.crashes.process import WITH_NEXT_BATCH, Connection, Killed, Process
 from tests.crashes.virtual_time import LoopClock, run_virtually
-from tests.crashes.world import Faulty, Scenario, bounded, run, shared
+from tests.crashes.world import Faulty, Scenario, bounded, commits, run, shared, stopped
 from tests.shape.tree import ROOT
 
 
@@ -48,6 +48,15 @@ def test_a_run_is_the_same_every_time(scenario: Scenario) -> None:
     first, again = (run(BY_NAME["windows, chained"], scenario) for _ in range(2))
     assert [process.points for process in first.processes] == [process.points for process in again.processes]
     assert first.outputs() == again.outputs()
+
+
+@pytest.mark.parametrize("scenario", [stopped, shared])
+def test_a_scenario_goes_on_where_one_commit_was_all_there_was_to_do(scenario: Scenario) -> None:
+    """What was lost with the commit before is done again, all at once."""
+    at_once = {"poll_records_max": 100, "commit_interval": "100ms"}
+    lost = Faulty(settings=at_once, prepare=lambda broker: broker.faults.lose("send_offsets", 2, "before"))
+    world = run(BY_NAME["contradictions"], scenario, lost)
+    assert (commits(world.processes[0]), world.judged()) == (1, [])
 
 
 def test_time_passes_without_being_waited_for() -> None:

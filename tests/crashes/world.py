@@ -211,7 +211,7 @@ async def stopped(world: World) -> None:
     """Stopped gracefully in the middle; the rest is worked off by the next process."""
     await world.feed()
     first = world.process()
-    await world.until(lambda: first.over or commits(first) >= 2)
+    await world.until(lambda: in_the_middle(world, first))
     first.stop()
     await first.ended()
     if not first.dead and not any(point.what.startswith("Drop") for point in first.points):
@@ -223,7 +223,7 @@ async def shared(world: World) -> None:
     """A second worker joins one that is at work, and both go on. Who is left when one is gone takes over what it had."""
     await world.feed()
     one = world.process("one")
-    await world.until(lambda: one.over or commits(one) >= 2)
+    await world.until(lambda: in_the_middle(world, one))
     two = world.process("two")
     await world.until(lambda: (one.over and two.over) or (world.caught_up() and (two.over or joined(two))))
     await stop_both(world, one, two)
@@ -260,6 +260,11 @@ async def stop_both(world: World, *processes: Process) -> None:
         await process.ended()
     await world.until(world.group_is_empty)
     await work_off(world)
+
+
+def in_the_middle(world: World, process: Process) -> bool:
+    """Some is committed; or it is past that: all in one commit, where the input is polled at once, or it is over."""
+    return process.over or commits(process) >= 2 or world.caught_up()
 
 
 def commits(process: Process) -> int:
