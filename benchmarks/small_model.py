@@ -1,6 +1,7 @@
 """Adaptive retrieval against a fixed number of documents, with a small instruct model in this process (the extra `llamacpp`).
 
-    python -m benchmarks.small_model --xquad FOLDER [--model 0.5b|1.5b] [--gguf PATH] [--questions 53] [--deleted 15] [--threads 0]
+    python -m benchmarks.small_model --xquad FOLDER [--model 0.5b|1.5b] [--gguf PATH] [--questions 53] [--deleted 15]
+        [--ways fixed_3 adaptive ...] [--threads 0]
 
 FOLDER holds `xquad-en-*.json` (as in `benchmarks.retrieval_quality`; else MILLSTREAM_XQUAD). Each paragraph is a document and a chunk.
 Questions are drawn from all of them, always in the same order; then the first `--deleted` of them are asked again of an index without
@@ -8,9 +9,11 @@ the documents that answer them, where a refusal is right. The weights are fetche
 (`small_model_weights.py`), or a GGUF file of yours is run.
 
 A call of the model is made once and counted in each configuration that makes it (`small_model_calls.py`), and written to
-`build/small-model-<model>.jsonl`: a run that was stopped goes on from there. Prompt tokens are of all calls; where a prompt is only
-repeated with its refusal forbidden, the model has it in its cache, so `worked on` counts it as one token. Seconds are the model's, on
-the clock and of CPU, with no prompt in its cache but for the words before the documents.
+`build/small-model-<model>.jsonl`: a run that was stopped goes on from there. Each question is asked in all configurations before the
+next, so a run that was stopped has compared what it asked: with fewer `--questions` it prints that. Prompt tokens are of all calls;
+where a prompt is only repeated with its refusal forbidden, the model has it in its cache, so `worked on` counts it as one token.
+Seconds are the model's, on the clock and of CPU; it has the beginning of a prompt in its cache from the configuration before, so
+they are less than each would take alone.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from millstream.rag.parse_job import Part
 from millstream.rag.settings import AnswerSettings, IngestSettings
 
 from .retrieval_quality import WHOLE, paragraphs
-from .small_model_calls import Ledger
+from .small_model_calls import Ledger, Took
 from .small_model_weights import MODELS, NoWeightsError, cache_folder, weights
 
 WAYS = {
@@ -48,7 +51,7 @@ WAYS = {
     "posterior": "strategy=adaptive posterior=true",
     "fixed_6": "strategy=fixed k=6",
 }
-"""The dearest last: what matters most is known first."""
+"""The dearest last: it finds the beginning of its prompt in the model's cache."""
 OUT = Path("build/bench.json")
 CONTEXT_TOKENS = 4_096
 ANSWER_TOKENS_MAX = 100
@@ -97,14 +100,24 @@ async def indexed(documents: Sequence[Document], without: frozenset[str] = froze
     return await corpus_of(kept, IngestSettings(splitter=WHOLE), AnswerSettings())
 
 
-async def measured(way: str, cases: Sequence[Case], corpus: Corpus, model: LLM, ledger: Ledger) -> Row:
+async def measured(ways: Sequence[str], cases: Sequence[Case], corpus: Corpus, model: LLM, ledger: Ledger) -> list[Row]:
+    """Question by question, each in all of the ways."""
     llm = Part("benchmarks.small_model_calls", {"model": model, "ledger": ledger})
-    ledger.start()
-    found = [one async for one in judged(cases, corpus, configured(AnswerSettings(llm=llm), WAYS[way]))]
-    return row_of(way, found, ledger)
+    runs = {way: judged(cases, corpus, configured(AnswerSettings(llm=llm), WAYS[way])) for way in ways}
+    found: dict[str, list[Judged]] = {way: [] for way in ways}
+    took = dict.fromkeys(ways, Took())
+    for number, case in enumerate(cases, 1):
+        for way, run in runs.items():
+            before = ledger.took
+            found[way].append(await anext(run))
+            took[way] += ledger.took - before
+        print(f"{number} of {len(cases)}: {case.question}", file=sys.stderr, flush=True)
+    for run in runs.values():
+        await run.aclose()
+    return [row_of(way, found[way], took[way]) for way in ways]
 
 
-def row_of(way: str, found: Sequence[Judged], ledger: Ledger) -> Row:
+def row_of(way: str, found: Sequence[Judged], took: Took) -> Row:
     answers = [one.answer for one in found]
     right, refused = sum(int(one.right or 0) for one in found), sum(answer.no_answer for answer in answers)
     unanswerable = sum(one.case.is_unanswerable for one in found)
@@ -119,8 +132,8 @@ def row_of(way: str, found: Sequence[Judged], ledger: Ledger) -> Row:
         sum(answer.tokens.prompt for answer in answers) * share,
         sum(worked_on(answer) for answer in answers) * share,
         sum(answer.rounds for answer in answers) * share,
-        ledger.seconds * share,
-        ledger.cpu_s * share,
+        took.seconds * share,
+        took.cpu_s * share,
     )
 
 
@@ -133,7 +146,6 @@ def worked_on(answer: Answer) -> int:
 
 
 async def compared(given: argparse.Namespace, path: Path) -> list[dict[str, Any]]:
-    """Prints a line for each configuration as soon as it is known."""
     documents, cases = asked(given.xquad, given.questions)
     gone = [Case(case.id, case.question, (), case.documents) for case in cases[: given.deleted]]
     everything = await indexed(documents)
@@ -148,11 +160,10 @@ async def compared(given: argparse.Namespace, path: Path) -> list[dict[str, Any]
     ledger = Ledger(OUT.parent / f"small-model-{path.stem}.jsonl")
     print(f"{path.stem}, {os.cpu_count()} cores, {len(documents)} paragraphs", flush=True)
     found = []
-    for way in WAYS:
-        for label, some, corpus in (("", cases, everything), ("_deleted", gone, less)):
-            row = await measured(way, some, corpus, model, ledger)
+    for label, some, corpus in (("", cases, everything), ("_deleted", gone, less)):
+        for row in await measured(given.ways, some, corpus, model, ledger):
             print(f"{label.strip('_'):8}{row}", flush=True)
-            found += rows(f"small_model_{path.stem}_{way}{label}", row)
+            found += rows(f"small_model_{path.stem}_{row.way}{label}", row)
     await model.close()
     for corpus in (everything, less):
         await corpus.embedder.close()
@@ -188,6 +199,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--gguf", type=Path, help="a model of your own, instead of --model")
     made.add_argument("--questions", type=int, default=53)
     made.add_argument("--deleted", type=int, default=15)
+    made.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     made.add_argument("--threads", type=int, default=0, help="0: as many as llama.cpp thinks right")
     return made
 

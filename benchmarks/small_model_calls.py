@@ -29,17 +29,26 @@ class Call:
     cpu_s: float
 
 
+@dataclass(frozen=True)
+class Took:
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+
+    def __add__(self, other: Took) -> Took:
+        return Took(self.seconds + other.seconds, self.cpu_s + other.cpu_s)
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.seconds - other.seconds, self.cpu_s - other.cpu_s)
+
+
 class Ledger:
-    """Calls by what was asked; and what those since `start` took together."""
+    """Calls by what was asked; and what those that were counted took together."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
         self._calls = dict(_read(file)) if file.exists() else {}
-        self.seconds = self.cpu_s = 0.0
-
-    def start(self) -> None:
-        self.seconds = self.cpu_s = 0.0
+        self.took = Took()
 
     def call(self, key: str) -> Call | None:
         return self._calls.get(key)
@@ -50,8 +59,7 @@ class Ledger:
             file.write("\n" + json.dumps(_line(key, call)))
 
     def count(self, call: Call) -> Completion:
-        self.seconds += call.seconds
-        self.cpu_s += call.cpu_s
+        self.took += Took(call.seconds, call.cpu_s)
         return call.completion
 
 

@@ -83,6 +83,10 @@ def test_weights_of_another_hash_are_thrown_away(index: Path, tmp_path: Path) ->
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+class StoppedError(Exception):
+    """Somebody stops the run."""
+
+
 class Counting:
     """Says what it was told to, and how often it was asked."""
 
@@ -91,11 +95,15 @@ class Counting:
     def __init__(self, *said: Completion) -> None:
         self.said = list(said)
         self.asked: list[Prompt] = []
+        self.ends_after: int | None = None
+        """So many calls."""
 
     def fingerprint(self) -> str:
         return "counting"
 
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+        if len(self.asked) == self.ends_after:
+            raise StoppedError
         self.asked.append(prompt)
         return self.said[min(len(self.asked), len(self.said)) - 1]
 
@@ -125,11 +133,11 @@ async def test_a_ledger_counts_what_calls_took_also_those_it_knew(tmp_path: Path
     ledger = Ledger(tmp_path / "calls.jsonl")
     llm = SmallModelCalls(model=Counting(Completion("Ada.")), ledger=ledger)
     await llm.complete(LAMP)
-    once = ledger.seconds
+    once = ledger.took
     await llm.complete(LAMP)
-    assert ledger.seconds == 2 * once > 0
-    ledger.start()
-    assert (ledger.seconds, ledger.cpu_s) == (0.0, 0.0)
+    assert ledger.took == once + once
+    assert ledger.took - once == once
+    assert once.seconds > 0
 
 
 async def test_questions_are_right_refused_or_wrong(tmp_path: Path) -> None:
@@ -141,11 +149,31 @@ async def test_questions_are_right_refused_or_wrong(tmp_path: Path) -> None:
     cases = [Case(str(n), f"Who makes lamp {n}?", ("Ada",), frozenset({"a.txt"})) for n in range(3)]
     model = Counting(Completion("Ada [1].", tokens=Tokens(10, 1)), Completion(None), Completion("Bob."))
     ledger = Ledger(tmp_path / "calls.jsonl")
-    row = await measured("fixed_1", cases, corpus, model, ledger)
+    (row,) = await measured(["fixed_1"], cases, corpus, model, ledger)
     assert (row.questions, row.right, row.refused, row.wrong, row.errors, row.calls) == (3, 1, 1, 1, 0, 1.0)
     gone = [replace(case, answers=()) for case in cases]
-    row = await measured("fixed_1", gone, corpus, model, ledger)
+    (row,) = await measured(["fixed_1"], gone, corpus, model, ledger)
     assert (row.right, row.refused, row.wrong) == (1, 1, 2)
+    await corpus.embedder.close()
+
+
+async def test_a_run_that_is_stopped_has_asked_the_same_in_each_configuration(tmp_path: Path) -> None:
+    """Each question is two calls. Stopped at the fifth, two questions are compared, and nothing is asked for it."""
+    embedder = Part("hashing", {"dimensions": 32})
+    documents = [Document(f"{n}.txt", text=f"Ada makes lamp {n}.", content_type="text/plain") for n in range(2)]
+    corpus = await corpus_of(documents, IngestSettings(embedder=embedder), AnswerSettings(embedder=embedder))
+    cases = [Case(str(n), f"Who makes lamp {n}?", ("Ada",), frozenset({"0.txt"})) for n in range(4)]
+    model, file, ways = (
+        Counting(Completion("Ada [1].", tokens=Tokens(10, 1))),
+        tmp_path / "calls.jsonl",
+        ["fixed_1", "fixed_3"],
+    )
+    model.ends_after = 4
+    with pytest.raises(StoppedError):
+        await measured(ways, cases, corpus, model, Ledger(file))
+    found = await measured(ways, cases[:2], corpus, model, Ledger(file))
+    assert [(row.way, row.right, row.calls) for row in found] == [("fixed_1", 2, 1.0), ("fixed_3", 2, 1.0)]
+    assert [len(prompt.passages) for prompt in model.asked] == [1, 2, 1, 2]
     await corpus.embedder.close()
 
 
