@@ -4,7 +4,8 @@ Configurations that are held against each other mostly ask the same: the first r
 temperature 0 a model says the same again, so a call is made by the configuration that comes to it first, and counted in each. The
 log-probabilities are always asked for: the prompt's words are the same with and without.
 
-The file also lets a run that was stopped go on where it was. It is written line by line; half a line at its end is passed over.
+The file also lets a run that was stopped go on where it was. It is written line by line; half a line at its end is passed over. What
+counts as a refusal is looked at anew at each count.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from millstream.rag.document import Tokens, digest
 from millstream.rag.llm import LLM, Completion
-from millstream.rag.prompt import Prompt
+from millstream.rag.prompt import Prompt, is_no_answer
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class SmallModelCalls:
         if call is None:
             call = await self._made(asked, model)
             self._ledger.keep(key, call)
-        return self._ledger.count(call)
+        said = self._ledger.count(call)
+        return replace(said, text=None) if is_no_answer(said.text or "", prompt.no_answer) else said
 
     async def _made(self, asked: Prompt, model: str | None) -> Call:
         started, worked = time.perf_counter(), time.process_time()

@@ -3,11 +3,11 @@
     E = .58 * best + .57 * gap - 8.13              # evidence: scores s2 of the best hit, and how far the second is behind
 
     plain rule          ask(docs[:1]); it refuses: ask(docs[:3]); it refuses: no answer
-    posterior (opt-in)  refuse if logit P(first token is that of "No information") - E > 0, or if it refused in other words
+    posterior (opt-in)  refuse if logit P(first token is that of "No information") - E > 2, or if it refused in other words
                         it said "No information" but the rule says answer: the same prompt again, that beginning forbidden
                         refused and E > -1: ask(docs[:3]), the same rule
                         at once: a model that tells the odds of what it is forbidden is asked with that beginning forbidden from the
-                        start (E > -2.2, below it a refusal stands), and the same rule decides: one call where there were two
+                        start (E > -4.2, below it a refusal stands), and the same rule decides: one call where there were two
 
 Decisions only, each a function of the scores and of the rounds so far; `ask.py` does the asking. The same documents are never asked
 with twice (but for the forbidden word), and when there are no more of them it ends. After Pathway's "geometric" adaptive RAG
@@ -58,6 +58,8 @@ class AdaptiveSettings:
     """With a smaller gap between the best two scores the first round is passed over. 0: never, as measured."""
     posterior: bool = False
     """Needs a model with log-probabilities (`openai` where the endpoint has them); without them the plain rule holds."""
+    refuse_above: float = 2.0
+    """Of logit P(No) - E. E is fitted to as many questions without an answer as with one; at 2 seven of eight are expected to have one."""
     expand_above: float = -1.0
     """Of E; under the posterior rule only. Below it a refusal is believed at once."""
     abstain_below: float | None = None
@@ -115,7 +117,7 @@ def next_step(
     """`scores`: of all hits there are, best first. `at_once`: the model tells the odds of a beginning that it is forbidden."""
     limit = min(settings.documents_max, len(scores))
     evidence = settings.evidence.of(scores)
-    forbidden = at_once and settings.posterior and evidence > _IN_OTHER_WORDS
+    forbidden = at_once and settings.posterior and evidence + settings.refuse_above > _IN_OTHER_WORDS
     if not rounds:
         hopeless = settings.abstain_below is not None and evidence < settings.abstain_below
         return Done(refused=True) if hopeless or not limit else Ask(_first(settings, scores, limit), forbidden)
@@ -142,14 +144,14 @@ def _by_posterior(settings: AdaptiveSettings, last: Round) -> bool:
 def _refused(settings: AdaptiveSettings, last: Round, evidence: float) -> bool:
     if not settings.posterior or last.log_odds is None:
         return last.refused
-    return last.refused or last.log_odds - evidence > 0
+    return last.refused or last.log_odds - evidence > settings.refuse_above
 
 
 def _wants_forbidden(settings: AdaptiveSettings, last: Round, evidence: float) -> bool:
     """It said the sentinel, and the evidence says that it should not have."""
     if not (settings.posterior and last.refused and last.can_forbid) or last.forbidden or last.log_odds is None:
         return False
-    return _IN_OTHER_WORDS <= last.log_odds <= evidence
+    return _IN_OTHER_WORDS <= last.log_odds <= evidence + settings.refuse_above
 
 
 def log_odds(first_token: Mapping[str, float], no_answer: str) -> float | None:

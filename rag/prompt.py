@@ -6,7 +6,8 @@ and the model is told that what stands there is data. That makes following an in
 impossible: an answer is only as trustworthy as the documents, which is why it carries its sources.
 
 No answer is said in one of two ways that code can tell: `null` in a JSON reply, or the sentence that the prompt itself names
-(`no_answer`), compared without case, punctuation and quotes. The wording is what a 1.5B model did best with of what was tried: asked
+(`no_answer`), compared without case, punctuation and quotes; or, as small models do, the prompt's own condition said back: "The documents
+do not mention ...", one clause and nothing else. The wording is what a 1.5B model did best with of what was tried: asked
 for a sentence it refuses less where the answer is there, and more where it is not, than asked for a short answer (decision 0029).
 """
 
@@ -85,6 +86,8 @@ _ASK: Final = {
 _MARK = re.compile(r"<(\s*/?\s*document)", re.IGNORECASE)
 _CITATION = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")
 _HALF_CITATION = re.compile(r"\[[\d\s,;]*\]?")
+_SAID_BACK = re.compile(r"\s*the documents (?:above )?do not mention\b[^.,;:!?\n]*[.!]?\s*", re.IGNORECASE)
+_SAID_BACK_BEGINS = ("the documents above do not mention", "the documents do not mention")
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -143,16 +146,21 @@ def _shielded(text: str) -> str:
 
 
 def is_no_answer(text: str, no_answer: str = NO_ANSWER) -> bool:
-    """Whether this is the sentence that stands for no answer, whatever its case, quotes and punctuation, or only citations: small
-    models that may not say the sentence say "[1]".
+    """Whether this is the sentence that stands for no answer, whatever its case, quotes and punctuation, or that the documents do not
+    mention something and no word more, or only citations: small models that may not say the sentence say "[1]".
     """
     wanted, text = _plain(no_answer), _CITATION.sub(" ", text)
+    if _SAID_BACK.fullmatch(text):
+        return True
     return _plain(text) in {"", wanted} or _plain(re.split(r"[.!\n]", text.strip(), maxsplit=1)[0]) == wanted
 
 
 def may_be_no_answer(begun: str, no_answer: str = NO_ANSWER) -> bool:
     """Whether a reply that begins so may still become one that `is_no_answer`."""
-    return is_no_answer(begun, no_answer) or _plain(no_answer).startswith(_plain(_HALF_CITATION.sub(" ", begun)))
+    plain = _plain(_HALF_CITATION.sub(" ", begun))
+    return is_no_answer(begun, no_answer) or any(
+        one.startswith(plain) for one in (_plain(no_answer), *_SAID_BACK_BEGINS)
+    )
 
 
 def _plain(text: str) -> str:

@@ -133,6 +133,7 @@ async def test_pieces_and_then_the_completion(name: str, reply: str, said: str) 
         ("json", '{"answer": "no information!", "sources": [1]}'),
         ("text", "No information."),
         ("text", "No information. The documents speak of trains."),
+        ("text", "The documents above do not mention who makes the lamp."),
         ("text", "[1]"),
     ],
 )

@@ -142,6 +142,10 @@ async def test_quote_knows_no_other_model() -> None:
         ('{"answer": 42}', "42", ()),
         ("{broken", "{broken", ()),
         ("No information desk is open.", "No information desk is open.", ()),
+        ("The documents do not mention who makes the lamp.", None, ()),
+        ("The documents above do not mention it [1].", None, ()),
+        ("The documents do not mention Ada, but Bob [1].", "The documents do not mention Ada, but Bob [1].", (1,)),
+        ("The documents do not mention her. Bob does.", "The documents do not mention her. Bob does.", ()),
     ],
 )
 async def test_openai_understands_what_models_say(content: Any, text: str | None, numbers: tuple) -> None:

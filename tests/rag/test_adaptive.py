@@ -14,7 +14,8 @@ from hypothesis import strategies as some
 from millstream.rag.adaptive import AdaptiveSettings, Ask, Done, Evidence, Round, log_odds, next_step
 
 PLAIN = AdaptiveSettings()
-POSTERIOR = AdaptiveSettings(posterior=True)
+POSTERIOR = AdaptiveSettings(posterior=True, refuse_above=0.0)
+TRUSTING = AdaptiveSettings(posterior=True, refuse_above=2.0)
 SURE, UNSURE, HOPELESS = (22.0, 15.0, 9.0), (13.5, 13.0, 9.0), (10.0, 10.0, 9.0)
 """E = 8.6, -.02, -2.3."""
 
@@ -116,9 +117,32 @@ def test_where_odds_are_told_of_what_is_forbidden_one_call_does(
     assert way(POSTERIOR, scores, *replies, at_once=True) == (expected, refused)
 
 
-@given(some.lists(some.floats(5, 25), min_size=1, max_size=4), some.floats(-14, 14), some.booleans(), some.booleans())
+@pytest.mark.parametrize(
+    ("scores", "replies", "expected", "refused"),
+    [
+        (UNSURE, [no(1), YES], [(1, False), (1, True)], False),
+        (UNSURE, [yes(1)], [(1, False)], False),
+        (UNSURE, [yes(3), yes(3)], [(1, False), (3, False)], True),
+        (HOPELESS, [no(-1), YES], [(1, False), (1, True)], False),
+        (HOPELESS, [no(0)], [(1, False)], True),
+    ],
+)
+def test_where_most_questions_have_an_answer_fewer_refusals_are_believed(
+    scores: Sequence[float], replies: list[Round], expected: list, refused: bool
+) -> None:
+    assert way(TRUSTING, scores, *replies) == (expected, refused)
+    assert AdaptiveSettings(posterior=True) == TRUSTING
+
+
+@given(
+    some.sampled_from([POSTERIOR, TRUSTING]),
+    some.lists(some.floats(5, 25), min_size=1, max_size=4),
+    some.floats(-14, 14),
+    some.booleans(),
+    some.booleans(),
+)
 def test_one_call_says_what_two_would_have_said(
-    scores: list[float], odds: float, answers: bool, in_other_words: bool
+    settings: AdaptiveSettings, scores: list[float], odds: float, answers: bool, in_other_words: bool
 ) -> None:
     """Of a model that refuses by the sentence where that is likelier than not, or in other words, which forbidding does not change."""
     scores = sorted(scores, reverse=True)
@@ -126,7 +150,7 @@ def test_one_call_says_what_two_would_have_said(
 
     def outcomes(*, at_once: bool) -> tuple[int, bool]:
         rounds: list[Round] = []
-        while isinstance(step := next_step(POSTERIOR, scores, rounds, at_once=at_once), Ask):
+        while isinstance(step := next_step(settings, scores, rounds, at_once=at_once), Ask):
             refused = in_other_words or (says_it and not step.forbid_no) or not answers
             rounds.append(Round(step.documents, refused, step.forbid_no, odds, can_forbid=True))
         return rounds[-1].documents, step.refused
@@ -164,6 +188,7 @@ SETTINGS = some.builds(
     some.integers(0, 20),
     gap_min=some.sampled_from([0.0, 0.5]),
     posterior=some.booleans(),
+    refuse_above=some.floats(-3, 3),
     expand_above=some.floats(-3, 3),
     abstain_below=some.none() | some.floats(-5, 0),
 )
