@@ -113,7 +113,7 @@ async def measured(ways: Sequence[str], cases: Sequence[Case], corpus: Corpus, m
             took[way] += ledger.took - before
         print(f"{number} of {len(cases)}: {case.question}", file=sys.stderr, flush=True)
     for run in runs.values():
-        await run.aclose()
+        await anext(run, None)  # its end, where it lets go of its parts
     return [row_of(way, found[way], took[way]) for way in ways]
 
 
