@@ -11,8 +11,8 @@
 
 Decisions only, each a function of the scores and of the rounds so far; `ask.py` does the asking. The same documents are never asked
 with twice (but for the forbidden word), and when there are no more of them it ends. After Pathway's "geometric" adaptive RAG
-(2024); rule and figures measured on XQuAD with a 1.5B model: 3 documents 36 right of 53 at 602 prompt tokens, 1 then 3 on
-refusal 37 at 372, with the posterior 41 at 291. E's weights are of that corpus, on others they can force invented answers:
+(2024); on XQuAD with a 1.5B model 3 documents gave 30 right of 53 at 635 prompt tokens, 1 then 3 on refusal 32 at 570, the
+posterior 35 at 264 (docs/benchmarks.md, decision 0029). E's weights are of that corpus, on others they can force invented answers:
 `millstream evaluate --calibrate` fits them.
 """
 
