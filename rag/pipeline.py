@@ -185,7 +185,7 @@ class DocumentPipeline:
         self.answer = Answer(self.settings.answer, shared, self.bind, self.settings.topics)
         if self.settings.answer.sharded is not None:
             check_in_process(self.settings.answer)
-            self._shards: Shared[Shards] = Shared(self._shard_views, Shards.close)
+            self._shards: Shared[Shards] = Shared(self._shard_views, lambda shards: shards.close())
             self.search = Search(self.settings.answer, self._shards, self.bind)
 
     def bind(

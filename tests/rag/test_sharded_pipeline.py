@@ -84,6 +84,7 @@ class Running:
             await pipeline.answer.parts.closed()
             assert pipeline.search is not None
             await pipeline.search.parts.closed()
+        assert not any("ShardRequests" in repr(task) for task in asyncio.all_tasks()), "requests are read on"
 
 
 EVERYWHERE = {f"{place}.md" for place in PLACES}
@@ -206,3 +207,4 @@ async def test_two_workers_over_a_real_kafka(kafka: str, unique: Callable[[str],
         await pipeline.answer.parts.closed()
         assert pipeline.search is not None
         await pipeline.search.parts.closed()
+    assert not any("ShardRequests" in repr(task) for task in asyncio.all_tasks()), "requests are read on"
