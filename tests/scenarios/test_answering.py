@@ -49,13 +49,13 @@ def records(job: Job, topic: str) -> list[Record]:
     consumer, found = reading(job.bootstrap), []
     for index in range(job.partitions):
         place = TopicPartition(f"{job.app}.{topic}", index, 0)
-        left = end_of(consumer, place)
+        end, at = end_of(consumer, place), 0
         consumer.assign([place])
-        while left > 0 and (message := consumer.poll(5.0)) is not None:
-            if message.error() is not None:  # the end was reached: what is left of the count are control records
+        while at < end and (message := consumer.poll(5.0)) is not None:
+            if message.error() is not None:  # the end was reached: what is left are control records
                 break
             found.append((message.key() or b"", message.value()))
-            left = end_of(consumer, place) - (message.offset() or 0) - 1
+            at = (message.offset() or 0) + 1
     consumer.close()
     return found
 
