@@ -15,7 +15,7 @@ import numpy as np
 
 from .adaptive import AdaptiveSettings, Ask, Round, log_odds, next_step
 from .call_cache import CallCache
-from .completions import Completions
+from .completions import Completions, told_model
 from .document import Answer, Asked, Hit, Tokens
 from .embedder import Embedder
 from .errors import EmbeddingError, ModelError
@@ -82,7 +82,7 @@ class Asking:
         self.embedder: Embedder = embedder or part_named("embedder", settings.embedder.name, settings.embedder.options)
         self._questions = told(self.embedder, paid_embeddings)
         self.llm: LLM = part_named("llm", settings.llm.name, settings.llm.options)
-        self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, self.llm)
+        self.reranker: Reranker = made_reranker(settings.retrieval.reranker, self.embedder, told_model(self.llm, paid))
         self._closes_embedder = embedder is None
         self.completions = Completions(self.llm, self.reranker.fingerprint(), paid)
         rewriter = settings.rewriter

@@ -80,6 +80,34 @@ class Completions:
         return completion
 
 
+def told_model(llm: LLM, told_to: PaidElsewhere | None) -> LLM:
+    """For parts that ask the model themselves, as the reranker `llm`; the model itself where it is free, or nobody is told."""
+    return llm if told_to is None or getattr(llm, "is_free", False) else ToldModel(llm, told_to)
+
+
+class ToldModel:
+    """The model behind what was told of it. Not kept in any state: an answer that was committed does not ask again."""
+
+    def __init__(self, llm: LLM, told_to: PaidElsewhere) -> None:
+        self._llm = llm
+        self._told_to = told_to
+
+    def fingerprint(self) -> str:
+        return self._llm.fingerprint()
+
+    async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
+        """What is found costs no tokens. Raises what the model raises."""
+        key = completion_key(self._llm, prompt, model, "told")
+        if (call := await self._told_to.find(key)) is not None:
+            return replace(completion_of(call.result), tokens=Tokens())
+        completion = await self._llm.complete(prompt, model)
+        await self._told_to.tell(key, PaidCall("", completion_bytes(completion)))
+        return completion
+
+    async def close(self) -> None:
+        """The model is its giver's."""
+
+
 def _not_paid(completion: Completion, said: Said | None) -> Paid:
     if said is not None and completion.text:
         said(completion.text)

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from millstream.rag.call_cache import CallCache
-from millstream.rag.completions import Completions
-from millstream.rag.document import Tokens
+from millstream.rag.completions import Completions, told_model
+from millstream.rag.document import Chunk, Hit, Tokens
+from millstream.rag.embedders.hashing import Hashing
+from millstream.rag.llm import LLM
 from millstream.rag.llms.quote import Quote
 from millstream.rag.llms.scripted import Scripted
 from millstream.rag.paid_calls import NoPaidCalls, PaidCall, PaidCalls
 from millstream.rag.prompt import Passage, Prompt
+from millstream.rag.reranker import Candidates, Ranked
+from millstream.rag.rerankers.llm import Llm
 from millstream.rag.settings import PaidCallSettings
 from millstream.state.key_value import KeyValueState
 from millstream.topics.batch import Partition
@@ -180,6 +184,31 @@ async def test_negative_control_without_the_topic_it_is() -> None:
     for llm in (first, second):
         await Completions(llm, "", NoPaidCalls()).complete(PROMPT, None, cache(), asker="q1")
     assert (len(first.prompts), len(second.prompts)) == (1, 1)
+
+
+async def test_an_order_that_a_model_was_paid_for_is_not_paid_for_again() -> None:
+    """By the reranker `llm`, which asks the model itself: of a worker that was killed, and where nobody was told."""
+    broker, candidates = await started(), Candidates(PROMPT.question, (hit("a", 1.0), hit("b", 0.5)), 0.0)
+    first, second, alone = (Scripted({PROMPT.question: "2 1"}) for _ in range(3))
+    found = []
+    for llm in (first, second):
+        async with following(PaidCalls(broker, TOPIC, SETTINGS)) as calls:
+            found.append(await reranked(told_model(llm, calls), candidates))
+    await reranked(told_model(alone, None), candidates)
+    assert [len(llm.prompts) for llm in (first, second, alone)] == [1, 0, 1]
+    assert found[0].hits == found[1].hits
+    assert found[0].tokens.prompt > found[1].tokens.prompt == 0
+
+
+async def reranked(llm: LLM, candidates: Candidates) -> Ranked:
+    """By a process that has begun."""
+    reranker = Llm()
+    reranker.use(Hashing(), llm)
+    return await reranker.rerank(candidates)
+
+
+def hit(name: str, score: float) -> Hit:
+    return Hit(Chunk(name, f"{name}.md", f"The lamp {name} is made in Jena."), score)
 
 
 async def test_a_found_call_is_heard_in_one_piece() -> None:
