@@ -69,10 +69,6 @@ def nobody() -> None:
     """Where no broker is bound, nothing is told."""
 
 
-def unbound(*_: object) -> None:
-    """A step that is of no pipeline has nobody to tell."""
-
-
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 

@@ -181,11 +181,11 @@ class DocumentPipeline:
         self._bound: _Bound | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ingest = Ingest(self.settings.ingest, self.clock, self.paid_embeddings, self.bind)
-        shared = Shared(self._answer_parts, AnswerParts.close)
+        shared = Shared(self._answer_parts)
         self.answer = Answer(self.settings.answer, shared, self.bind, self.settings.topics)
         if self.settings.answer.sharded is not None:
             check_in_process(self.settings.answer)
-            self._shards: Shared[Shards] = Shared(self._shard_views, lambda shards: shards.close())
+            self._shards: Shared[Shards] = Shared(self._shard_views)
             self.search = Search(self.settings.answer, self._shards, self.bind)
 
     def bind(
@@ -304,7 +304,7 @@ class DocumentPipeline:
         return self._bound
 
 
-Bound = Answer | Search | Contradictions | Ingest | Reembed
+ToBind = Answer | Search | Contradictions | Ingest | Reembed
 
 
 def bind_answers(
@@ -318,7 +318,7 @@ def bind_answers(
 
     Gives the `answer` steps; none: no questions here.
     """
-    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, Bound)]
+    steps = [node.step for node in app.graph if isinstance(node, Work) and isinstance(node.step, ToBind)]
     for step in steps:
         step.bind(broker, open_database, folder, open_shard)
     return [step for step in steps if isinstance(step, Answer)]

@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
-T = TypeVar("T")
+
+class Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closes)
 
 
 class Shared(Generic[T]):
-    """`make` must not wait; `close` may."""
+    """`make` must not wait; what it makes may, as it closes."""
 
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._close = close
         self._made: T | None = None
         self._users = 0
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
+
+    def lease(self) -> Lease[T]:
+        """For one task."""
+        return Lease(self)
 
     def take(self) -> T:
         """From any thread. Raises what `make` raises."""
@@ -64,9 +72,30 @@ class Shared(Generic[T]):
             await asyncio.wait(self._closing)  # not `gather`: whoever stops waiting must not stop the closing
 
     def _begin_closing(self, made: T) -> None:
-        task = asyncio.ensure_future(self._closed(made))
+        task = asyncio.ensure_future(made.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _closed(self, made: T) -> None:
-        await self._close(made)
+
+class Lease(Generic[T]):
+    """A task's part in it: given back once, and not at all by a task that is closed before it was open (a worker that is stopped while
+    it restores)."""
+
+    def __init__(self, shared: Shared[T]) -> None:
+        self._shared = shared
+        self.is_held = False
+
+    def take(self) -> T:
+        """As `Shared.take`."""
+        made = self._shared.take()
+        self.is_held = True
+        return made
+
+    def give_back(self) -> None:
+        """From any thread."""
+        if self.is_held:
+            self.is_held = False
+            self._shared.give_back()
+
+    def note_loop(self) -> None:
+        self._shared.note_loop()

@@ -11,18 +11,16 @@ silence, and never a dead letter: whoever asked is waiting. Questions are answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar, Final
 
 from ...state.key_value import KeyValueState
-from ...state.store import Database
 from ...topics.batch import TIME, Batch
-from ...topics.broker import Broker
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
 from ..answer_work import Answered, AnswerParts, answered
+from ..binding import Bind
 from ..call_cache import CallCache
 from ..conversation import Conversations, RecentTurns, Turn, Turns, recent
 from ..document import Answer as AnswerValue
@@ -33,9 +31,6 @@ from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import AnswerSettings
 from ..shared import Shared
 from ..standing import Standing, revised
-
-Bind = Callable[[Broker, Callable[[], Database], Path | None, Callable[[int], Database] | None], None]
-"""Broker, the index's database, a folder beside it, and the database of each shard where the index is in shards."""
 
 ANSWERS = 0
 RETRIEVALS = 1
@@ -98,14 +93,12 @@ class AnswerRun(AsyncOperator):
         self._cache = CallCache(completions, settings.cache_entries_max)
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
-        self._shared = shared
-        self._is_open = False
+        self._lease = shared.lease()
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
         self._conversations.open()
-        self._parts = self._shared.take()
-        self._is_open = True
+        self._parts = self._lease.take()
         self._parts.start()
         kept = [(key, Standing.from_bytes(value)) for key, value in self._standing.scan_prefix()]
         self._standing_count = len(kept)
@@ -113,10 +106,9 @@ class AnswerRun(AsyncOperator):
             self._parts.standing.put((context.partition, key), standing)
 
     def close(self) -> None:
-        if not self._is_open:  # the worker was stopped while it was being restored
-            return
-        self._parts.standing.forget(self.context.partition)
-        self._shared.give_back()
+        if self._lease.is_held:
+            self._parts.standing.forget(self.context.partition)
+        self._lease.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
@@ -132,7 +124,7 @@ class AnswerRun(AsyncOperator):
         return Call(row, lambda: self._answer_in(conversation, key, value, held, time_ms), conversation)
 
     async def _answer(self, key: bytes | None, value: bytes | None, turns: Turns = ()) -> Answered:
-        self._shared.note_loop()
+        self._lease.note_loop()
         return await answered(key, value, self._parts, self._cache, turns)
 
     async def _answer_in(

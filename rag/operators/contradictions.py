@@ -21,6 +21,7 @@ from ...topics.schema import Schema
 from ...workers.errors import PlanError
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
 from ..answer_work import AnswerParts
+from ..binding import Bind
 from ..contradiction import ContradictionSettings, Judge, read_change
 from ..contradiction_pairs import Pairs
 from ..contradiction_work import CallsAhead, Judging, Work
@@ -29,7 +30,6 @@ from ..locked_state import LockedState
 from ..parts import part_named
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..shared import Shared
-from .answer import Bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ class ContradictionsRun(AsyncOperator):
         self._judge: Judge = part_named("judge", settings.judge.name, settings.judge.options)
         self._positions: dict[int, int] = {}
         """The newest change that was handed in, by partition of the index's topic."""
-        self._shared = shared
-        self._is_open = False
+        self._lease = shared.lease()
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
@@ -86,14 +85,12 @@ class ContradictionsRun(AsyncOperator):
             )
         self._pairs.open()
         self._positions = {int(key): int(value) for key, value in self._newest.scan_prefix()}
-        parts = self._shared.take()
-        self._is_open = True
+        parts = self._lease.take()
         self._judging = Judging(parts, self._judge, self._settings, self._cache)
         parts.start()
 
     def close(self) -> None:
-        if self._is_open:  # else the worker was stopped while it was being restored
-            self._shared.give_back()
+        self._lease.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
@@ -112,7 +109,7 @@ class ContradictionsRun(AsyncOperator):
         return Call(row, lambda: self._work(chunk, passed), key)
 
     async def _work(self, chunk: str, passed: Mapping[int, int]) -> Work:
-        self._shared.note_loop()
+        self._lease.note_loop()
         return await self._judging.work(chunk, passed)
 
     def complete(self, call: Call, outcome: object | BaseException) -> Sequence[Emit]:

@@ -22,17 +22,17 @@ from ...state.key_value import KeyValueState
 from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit
+from ..binding import Bind, unbound
 from ..call_cache import CallCache
 from ..diff import Held
 from ..errors import RagError
 from ..ingest_work import IngestParts, Prepared, failed, prepare
 from ..locked_state import LockedState
 from ..messages import Status, write_status
-from ..paid_calls import MakePaid, nobody, unbound
+from ..paid_calls import MakePaid, nobody
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import IngestSettings
 from ..shared import Shared
-from .answer import Bind
 
 UPDATES = 0
 STATUS = 1
@@ -54,7 +54,7 @@ class Ingest:
     parts: Shared[IngestParts] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        shared = Shared(lambda: IngestParts(self.settings, self.clock, self.paid()), IngestParts.close)
+        shared = Shared(lambda: IngestParts(self.settings, self.clock, self.paid()))
         object.__setattr__(self, "parts", shared)
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
@@ -86,20 +86,17 @@ class IngestRun(AsyncOperator):
         embeddings = LockedState("embeddings")  # read by calls, in the event loop
         self.states = (self._documents, embeddings)
         self._cache = CallCache(embeddings, settings.cache_entries_max)
-        self._shared = shared
-        self._is_open = False
+        self._lease = shared.lease()
         self._under_way: Counter[bytes] = Counter()
         self._expected: dict[bytes, Held | None] = {}
         """What the index will hold of documents with versions that are prepared and not handed back yet."""
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
-        self._parts = self._shared.take()
-        self._is_open = True
+        self._parts = self._lease.take()
 
     def close(self) -> None:
-        if self._is_open:  # else the worker was stopped while it was being restored
-            self._shared.give_back()
+        self._lease.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
@@ -114,7 +111,7 @@ class IngestRun(AsyncOperator):
 
     async def _prepare(self, key: bytes | None, value: bytes | None, held: Held | None) -> Prepared:
         """An earlier version that is under way was prepared before this call was begun: what it comes to is what is held."""
-        self._shared.note_loop()
+        self._lease.note_loop()
         known = key or b""
         prepared = await prepare(key, value, self._expected.get(known, held), self._cache, self._parts)
         self._expected[known] = prepared.held

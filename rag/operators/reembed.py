@@ -20,19 +20,19 @@ import numpy as np
 from ...topics.batch import Batch
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
+from ..binding import Bind, unbound
 from ..call_cache import CallCache, cache_key
 from ..embedder import Embedder
 from ..embedding_batches import EmbeddingBatches
 from ..errors import MessageError, RagError
 from ..locked_state import LockedState
-from ..paid_calls import MakePaid, PaidCalls, nobody, unbound
+from ..paid_calls import MakePaid, PaidCalls, nobody
 from ..paid_embeddings import told
 from ..parse_job import Part
 from ..parts import part_named
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..shared import Shared
 from ..updates import VectorType, read_update, vector_bytes, write_update
-from .answer import Bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Reembed:
     parts: Shared[ReembedParts] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", Shared(lambda: ReembedParts(self.settings, self.paid()), ReembedParts.close))
+        object.__setattr__(self, "parts", Shared(lambda: ReembedParts(self.settings, self.paid())))
 
     def output_schemas(self, inputs: Sequence[Schema]) -> Sequence[Schema]:
         check_raw(self.kind, inputs)
@@ -117,14 +117,14 @@ class ReembedRun(AsyncOperator):
         embeddings = LockedState("embeddings")  # read by calls, in the event loop
         self.states = (embeddings,)
         self._cache = CallCache(embeddings, settings.cache_entries_max)
-        self._shared = shared
+        self._lease = shared.lease()
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
-        self._parts = self._shared.take()
+        self._parts = self._lease.take()
 
     def close(self) -> None:
-        self._shared.give_back()
+        self._lease.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         return [self._call(batch.replaced(batch.frame[row])) for row in range(len(batch))]
@@ -134,7 +134,7 @@ class ReembedRun(AsyncOperator):
         return Call(row, lambda: self._made(key, value), key)
 
     async def _made(self, key: bytes | None, value: bytes | None) -> _Made:
-        self._shared.note_loop()
+        self._lease.note_loop()
         if value is None:
             return _Made(None)
         try:

@@ -9,18 +9,18 @@ that has not come far enough says "later" at once, so that old requests hold up 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ...topics.batch import OFFSET, Batch
 from ...topics.schema import Schema
 from ...workers.operator import AsyncOperator, Call, Context, Emit, StateDefinition
+from ..binding import Bind
 from ..raw import RAW, check_raw, key_and_value, raw_batch
 from ..settings import AnswerSettings, ShardSettings
 from ..shard_views import Shards
 from ..shared import Shared
-from .answer import Bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +62,17 @@ class SearchRun(AsyncOperator):
     def __init__(self, settings: ShardSettings, shared: Shared[Shards]) -> None:
         self.concurrency_max = settings.concurrency_max
         self.pending_rows_max = settings.pending_rows_max
-        self._shared = shared
-        self._leave: Callable[[], None] | None = None
+        self._lease = shared.lease()
 
     def open(self, context: Context, watermark: int) -> None:
         super().open(context, watermark)
-        self._shards, shard = self._shared.take(), context.partition
-        self._shards.open(shard)
-        self._leave = lambda: self._shards.leave(shard)
+        self._shards = self._lease.take()
+        self._shards.open(context.partition)
 
     def close(self) -> None:
-        if self._leave is not None:
-            self._leave()
-            self._shared.give_back()
+        if self._lease.is_held:
+            self._shards.leave(self.context.partition)
+        self._lease.give_back()
 
     def submit(self, batch: Batch, input_index: int) -> Sequence[Call]:
         for what, amount in self._shards.take_counts().items():
@@ -88,7 +86,7 @@ class SearchRun(AsyncOperator):
 
         async def run() -> object:
             """None: it was replied to beside us."""
-            self._shared.note_loop()
+            self._lease.note_loop()
             if await self._shards.wait_past(self.context.partition, offset):
                 return None
             return await self._shards.replied(self.context.partition, key, value)

@@ -64,7 +64,7 @@ def _step() -> Answer:
         return AnswerParts(SETTINGS.answer, lambda embedder: cast(IndexView, _Still()), lambda: 0.0)
 
     pipeline = DocumentPipeline(SETTINGS)
-    return Answer(SETTINGS.answer, Shared(parts, AnswerParts.close), pipeline.bind, SETTINGS.topics)
+    return Answer(SETTINGS.answer, Shared(parts), pipeline.bind, SETTINGS.topics)
 
 
 def build(app: App) -> None:

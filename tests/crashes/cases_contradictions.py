@@ -51,15 +51,11 @@ def build(app: App) -> None:
     looked_for = ContradictionSettings(Part("llm"), neighbours_max=50, similarity_min=-1.0)
     model = DocumentSettings.of(app.name, llm=Part("scripted"), contradictions=looked_for, partitions=PARTITIONS)
     pipeline = DocumentPipeline(model)
-    shared: Shared[Any] = Shared(lambda: parts_of(FollowingView(LOG), _Compares()), _closed)
+    shared: Shared[Any] = Shared(lambda: parts_of(FollowingView(LOG), _Compares()))
     object.__setattr__(pipeline.answer, "parts", shared)
     changes, found = (pipeline.topic(name) for name in CONTRADICTION_TOPICS[::-1])
     step = Contradictions(looked_for, pipeline.answer.parts, pipeline.bind)
     app.records(changes).then(step, name="contradictions").to(found)
-
-
-async def _closed(parts: Any) -> None:
-    """Nothing to let go of."""
 
 
 async def _log() -> list[list[Record]]:

@@ -42,7 +42,7 @@ def build(app: App) -> None:
         app.name, embedder=Part("hashing", {"dimensions": 8}), splitter=SPLITTER, partitions=PARTITIONS
     )
     pipeline = DocumentPipeline(settings, clock=lambda: 0.0)
-    shared = Shared(lambda: _parts(settings.ingest), IngestParts.close)
+    shared = Shared(lambda: _parts(settings.ingest))
     object.__setattr__(pipeline.ingest, "parts", shared)
     documents = app.records(pipeline.topic("documents")).then(pipeline.ingest, name="ingest")
     documents.output(UPDATES).to(pipeline.topic("index_updates"))

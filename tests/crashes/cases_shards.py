@@ -59,7 +59,7 @@ def build(app: App) -> None:
         return ShardViews(SETTINGS.answer, lambda embedder, shard: cast(IndexView, _Still(VIEWS[shard])))
 
     pipeline = DocumentPipeline(SETTINGS)
-    step = Search(SETTINGS.answer, Shared(shards, lambda made: made.close()), pipeline.bind)
+    step = Search(SETTINGS.answer, Shared(shards), pipeline.bind)
     app.records(pipeline.topic("shard_queries")).then(step).to(pipeline.topic("shard_hits"), key="key")
 
 

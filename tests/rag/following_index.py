@@ -54,4 +54,9 @@ class FollowingView:
 def parts_of(view: FollowingView, llm: LLM | None = None) -> Any:
     """As far as a step that looks for contradictions uses `AnswerParts`."""
     completions = Completions(llm or Quote())
-    return SimpleNamespace(view=view, start=lambda: None, asking=SimpleNamespace(completions=completions))
+    asking = SimpleNamespace(completions=completions)
+    return SimpleNamespace(view=view, start=lambda: None, asking=asking, close=_nothing_to_close)
+
+
+async def _nothing_to_close() -> None:
+    """A view that follows nothing."""

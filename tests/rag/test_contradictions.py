@@ -44,7 +44,7 @@ class Lamps:
         self.llm = llm
         self.is_there = True
         self.view = FollowingView(self.log)
-        shared: Shared[Any] = Shared(self._parts, _closed)
+        shared: Shared[Any] = Shared(self._parts)
         self.running = Running(Contradictions(chosen, shared, lambda *_: None))
 
     def _parts(self) -> Any:
@@ -89,10 +89,6 @@ class Lamps:
 
 def _partition(uri: str) -> int:
     return sum(uri.encode()) % PARTITIONS
-
-
-async def _closed(parts: Any) -> None:
-    """Nothing to let go of."""
 
 
 async def test_a_contradiction_is_told_with_both_sides() -> None:
