@@ -15,15 +15,15 @@ from typing import Any, Final
 
 from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker, Reader
-from ..topics.errors import BrokerUnavailableError
 from .catalogue_values import DocumentsPage, DocumentStatistics, Listed
 from .errors import BusyError, MessageError, NotFreshError, UndecidedError
+from .following import kept_up
 from .read_back import read_status
 
 _LOG: Final = logging.getLogger(__name__)
 POLL_MS: Final = 500
 POLL_RECORDS_MAX: Final = 5_000
-RETRY_S: Final = 0.5
+RETRY_MS: Final = 500
 ENTRIES_MAX: Final = 2_000_000
 """Documents; about 1 KiB of memory each."""
 LIST_MAX: Final = 1_000
@@ -101,22 +101,15 @@ class Catalogue:
 
     async def run(self) -> None:
         """Until cancelled. While the broker is out of reach it waits."""
-        while True:
-            try:
-                await self._follow()
-            except BrokerUnavailableError as error:
-                _LOG.warning("list of documents: %s; trying again", error)
-                await self._pause()
-
-    async def _pause(self) -> None:
-        await asyncio.sleep(RETRY_S)
+        await kept_up("list of documents", self._follow, RETRY_MS)
 
     async def _follow(self) -> None:
+        found = await self._broker.describe_topics([self._topic])
+        if self._topic not in found:
+            return
         reader = self._broker.reader(isolation="read_committed")
         await reader.start()
         try:
-            while self._topic not in (found := await self._broker.describe_topics([self._topic])):
-                await self._pause()
             partitions = [Partition(self._topic, index) for index in range(found[self._topic].partitions)]
             reader.assign(await reader.begin_offsets(partitions))
             if not self._ready.is_set():

@@ -23,10 +23,11 @@ import orjson
 from ..topics.arrow_buffers import large_binary
 from ..topics.batch import Fetch, Partition, Records
 from ..topics.broker import Broker, Producer, TopicSpec
-from ..topics.ensure import ensure_topics
+from ..topics.ensure import ensure_topic
 from ..topics.errors import TopicsError
 from .errors import MessageError
 from .fields import Fields, json_object
+from .following import kept_up
 from .llm import Said
 
 _LOG: Final = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ _POLL_MS: Final = 500
 _POLL_RECORDS_MAX: Final = 1_000
 _PIECES_MAX: Final = 1_000
 """Of one answer that its reader has not taken yet; more are dropped."""
-_PAUSE_S: Final = 1.0
+_PAUSE_MS: Final = 1_000
 """After the broker could not be reached, and while the topic is not there yet."""
 
 
@@ -109,7 +110,8 @@ class Drafts:
         producer = self._broker.producer()
         try:
             await producer.start()
-            await _ensure(self._broker, self._partition.topic)
+            kept = {"retention.ms": str(RETENTION_MS)}
+            await ensure_topic(self._broker, TopicSpec(self._partition.topic, 1, config=kept))
             while True:
                 await self._there.wait()
                 await asyncio.sleep(GATHERED_MS / 1000)
@@ -126,12 +128,6 @@ class Drafts:
         taken, self._waiting, self._chars = self._waiting, [], 0
         self._there.clear()
         return taken
-
-
-async def _ensure(broker: Broker, topic: str) -> None:
-    """One that is there may have any number of partitions: the first is used."""
-    if topic not in await broker.describe_topics([topic]):
-        await ensure_topics(broker, [TopicSpec(topic, 1, config={"retention.ms": str(RETENTION_MS)})])
 
 
 def _joined(drafts: Sequence[Draft]) -> list[Draft]:
@@ -172,12 +168,7 @@ class DraftReader:
             del self._heard[query_id]
 
     async def run(self) -> None:
-        while True:
-            try:
-                await self._follow()
-            except TopicsError as error:
-                _LOG.warning("answers are not read while they are made: %s; trying again", error)
-            await asyncio.sleep(_PAUSE_S)
+        await kept_up("answers are not read while they are made", self._follow, _PAUSE_MS, TopicsError)
 
     async def _follow(self) -> None:
         if self._partition.topic not in await self._broker.describe_topics([self._partition.topic]):

@@ -24,9 +24,10 @@ from typing import Final, Protocol
 import pyarrow as pa
 
 from ..topics.batch import Partition, Records
-from ..topics.broker import Broker, Producer, Reader, TopicSpec
-from ..topics.ensure import ensure_topics
-from ..topics.errors import BrokerUnavailableError, TopicsError
+from ..topics.broker import Broker, Reader, TopicSpec
+from ..topics.ensure import ensure_topic
+from ..topics.errors import TopicsError
+from .following import LazyProducer, kept_up
 from .settings import PaidCallSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class PaidCalls:
         self._clock_ms = clock_ms
         self._known: OrderedDict[bytes, PaidCall] = OrderedDict()
         self._read_up = asyncio.Event()
-        self._producer: Producer | None = None
+        self._producer = LazyProducer(broker)
 
     async def find(self, key: bytes) -> PaidCall | None:
         """Waits until what was told before the start is read, `ready_timeout_ms` at most."""
@@ -109,10 +110,17 @@ class PaidCalls:
         try:
             async with asyncio.timeout(self._settings.tell_timeout_ms / 1000):
                 await self._read_up.wait()  # the topic is there
-                await (await (await self._writing()).send(self._partition, records))
+                await self._send(records)
         except _TROUBLE as error:
             _LOG.warning("a paid call could not be told to the other workers: %s: %s", type(error).__name__, error)
-            await self._stop_writing()
+
+    async def _send(self, records: Records) -> None:
+        producer = await self._producer.get()
+        try:
+            await (await producer.send(self._partition, records))
+        except (*_TROUBLE, asyncio.CancelledError):
+            await self._producer.give_up(producer)
+            raise
 
     def _note(self, key: bytes, call: PaidCall) -> None:
         self._known[key] = call
@@ -120,35 +128,19 @@ class PaidCalls:
         while len(self._known) > self._settings.entries_max:
             self._known.popitem(last=False)
 
-    async def _writing(self) -> Producer:
-        if self._producer is None:
-            producer = self._broker.producer()
-            await producer.start()
-            self._producer = producer
-        return self._producer
-
-    async def _stop_writing(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.drop()
-
     async def run(self) -> None:
         """Reads what was told in the last `retention_ms`, then follows. Ends when it may not read."""
         try:
-            while True:
-                try:
-                    await self._follow()
-                except BrokerUnavailableError as error:
-                    _LOG.warning("%s: %s; trying again", self._partition.topic, error)
-                    await asyncio.sleep(self._settings.retry_pause_ms / 1000)
+            await kept_up(self._partition.topic, self._follow, self._settings.retry_pause_ms)
         except TopicsError as error:
             _LOG.warning("paid calls are not shared between workers: %s", error)
             self._read_up.set()
         finally:
-            await self._stop_writing()
+            await self._producer.close()
 
     async def _follow(self) -> None:
-        await self._ensure_topic()
+        config = {"retention.ms": str(self._settings.retention_ms)}
+        await ensure_topic(self._broker, TopicSpec(self._partition.topic, 1, config=config))
         reader = self._broker.reader(isolation="read_uncommitted")
         await reader.start()
         try:
@@ -162,13 +154,6 @@ class PaidCalls:
                 await self._read(reader)
         finally:
             await reader.stop()
-
-    async def _ensure_topic(self) -> None:
-        """One that is there may have any number of partitions: the first is used."""
-        topic = self._partition.topic
-        if topic not in await self._broker.describe_topics([topic]):
-            config = {"retention.ms": str(self._settings.retention_ms)}
-            await ensure_topics(self._broker, [TopicSpec(topic, 1, config=config)])
 
     async def _read(self, reader: Reader) -> None:
         for fetch in await reader.poll(

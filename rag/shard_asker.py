@@ -21,17 +21,18 @@ from typing import Final
 
 from ..topics.arrow_buffers import large_binary
 from ..topics.batch import Fetch, Partition, Records
-from ..topics.broker import Broker, Producer, Reader
+from ..topics.broker import Broker, Reader
 from ..topics.errors import BrokerUnavailableError, TopicsError
 from ..topics.partitioner import murmur2
 from .errors import IndexUnavailableError, MessageError
+from .following import LazyProducer, kept_up
 from .settings import ShardSettings
 from .shard_messages import Parts, ShardQuery, ShardReply, reply_fields, write_request
 
 _LOG: Final = logging.getLogger(__name__)
 _POLL_MS: Final = 500
 _POLL_RECORDS_MAX: Final = 1_000
-_PAUSE_S: Final = 1.0
+_PAUSE_MS: Final = 1_000
 """After the broker could not be reached, and while a topic is not there yet."""
 
 
@@ -80,8 +81,7 @@ class ShardAsker:
         self._waiting: dict[str, _Waiting] = {}
         self._batches: dict[int, _Batch] = {}
         """By shard, not sent yet."""
-        self._producer: Producer | None = None
-        self._opening = asyncio.Lock()
+        self._producer = LazyProducer(broker)
         self._ready = asyncio.Event()
         self._at = -1
         """Next offset of the replies; none yet."""
@@ -172,47 +172,24 @@ class ShardAsker:
 
     async def _send_batch(self, shard: int) -> None:
         try:
-            producer = await self._opened()
+            producer = await self._producer.get()
         finally:
             values = self._batches.pop(shard).values
         target = Partition(self._topics.shard_queries, shard)
         try:
             await (await producer.send(target, Records(large_binary([self._name] * len(values)), large_binary(values))))
         except TopicsError:
-            await self._give_up(producer)  # after a send that failed it takes no more
+            await self._producer.give_up(producer)  # after a send that failed it takes no more
             raise
-
-    async def _opened(self) -> Producer:
-        async with self._opening:
-            if self._producer is None:
-                producer = self._broker.producer()
-                try:
-                    await producer.start()
-                except BaseException:
-                    await producer.drop()
-                    raise
-                self._producer = producer
-            return self._producer
-
-    async def _give_up(self, producer: Producer) -> None:
-        if self._producer is producer:
-            self._producer = None
-            await producer.drop()
 
     # Replies
 
     async def run(self) -> None:
         """Until cancelled. Raises ConfigurationError (rights)."""
         try:
-            while True:
-                try:
-                    await self._follow()
-                except BrokerUnavailableError as error:
-                    _LOG.warning("shards: %s; trying again", error)
-                    await asyncio.sleep(_PAUSE_S)
+            await kept_up("shards", self._follow, _PAUSE_MS)
         finally:
-            if self._producer is not None:
-                await self._give_up(self._producer)
+            await self._producer.close()
 
     async def _follow(self) -> None:
         reader = self._broker.reader(isolation="read_uncommitted")

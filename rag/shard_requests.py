@@ -22,6 +22,7 @@ from ..topics.batch import Fetch, Partition, Records
 from ..topics.broker import Broker, Producer, Reader
 from ..topics.errors import BrokerUnavailableError, TopicsError
 from ..topics.partitioner import murmur2
+from .following import kept_up
 from .shard_asker import ShardTopics
 from .shard_messages import Record
 
@@ -31,7 +32,7 @@ Replied = Callable[[int, bytes | None, bytes | None], Awaitable[Sequence[Record]
 _LOG: Final = logging.getLogger(__name__)
 _POLL_MS: Final = 200
 _POLL_RECORDS_MAX: Final = 100
-_PAUSE_S: Final = 1.0
+_PAUSE_MS: Final = 1_000
 """After the broker could not be reached, and while a topic is not there yet."""
 
 
@@ -91,14 +92,7 @@ class ShardRequests:
 
     async def run(self) -> None:
         """Until cancelled. What goes wrong is tried again; meanwhile the worker replies."""
-        while True:
-            try:
-                await self._serve()
-            except TopicsError as error:
-                _LOG.warning("requests to shards: %s; they go through the worker until it is mended", error)
-                await asyncio.sleep(_PAUSE_S)
-            finally:
-                self._forget(list(self._began))
+        await kept_up("requests to shards go through the worker", self._serve, _PAUSE_MS, TopicsError)
 
     async def _serve(self) -> None:
         reader, producer = self._broker.reader(isolation="read_uncommitted"), self._broker.producer()
@@ -117,6 +111,7 @@ class ShardRequests:
                 fetches = await reader.poll(timeout_ms=_POLL_MS, records_max=_POLL_RECORDS_MAX)
                 await self._answer(fetches, producer, partitions)
         finally:
+            self._forget(list(self._began))
             await reader.stop()
             await producer.drop()
 

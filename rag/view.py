@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from ..topics.batch import Fetch, Partition
 from ..topics.broker import Broker, Reader
 from ..topics.errors import BrokerUnavailableError
 from .errors import IndexUnavailableError, NotFreshError
+from .following import kept_up
 from .index import Index, Rebuild
 from .remote_index import RemoteIndex
 from .settings import ViewSettings
@@ -150,12 +152,8 @@ class IndexView:
             self._tell()
             raise
         try:
-            while True:
-                try:
-                    await self._follow(database)
-                except (BrokerUnavailableError, IndexUnavailableError) as error:
-                    _LOG.warning("index view: %s; trying again", error)
-                    await self._pause()
+            away = BrokerUnavailableError, IndexUnavailableError
+            await kept_up("index view", partial(self._follow, database), self.settings.retry_pause_ms, away)
         except asyncio.CancelledError:
             self._checkpoint_at_the_end()
             raise

@@ -40,6 +40,15 @@ async def ensure_topics(broker: Broker, specs: Sequence[TopicSpec], *, create: b
     return found
 
 
+async def ensure_topic(broker: Broker, spec: TopicSpec) -> None:
+    """Makes a topic of our own where there is none; one that is there is taken as it is, whatever its partitions and settings.
+
+    Raises TopicsError.
+    """
+    if spec.name not in await broker.describe_topics([spec.name]):
+        await ensure_topics(broker, [spec])
+
+
 def _clashes(specs: Sequence[TopicSpec]) -> list[str]:
     """The same name declared twice in two ways."""
     first: dict[str, TopicSpec] = {}

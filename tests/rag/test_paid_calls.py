@@ -234,3 +234,23 @@ async def _until(asked: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(30):
         while not await asked():
             await asyncio.sleep(0.005)
+
+
+async def test_calls_told_at_once_are_sent_by_one_producer() -> None:
+    """Each that is not dropped would keep its connections for ever."""
+    broker = Counting()
+    await broker.start()
+    async with following(PaidCalls(broker, TOPIC, SETTINGS)) as calls:
+        await asyncio.gather(*(calls.tell(b"%d" % number, PaidCall("q", b"x")) for number in range(8)))
+        assert [await calls.find(b"%d" % number) is not None for number in range(8)] == [True] * 8
+    assert broker.made == 1
+
+
+class Counting(MemoryBroker):
+    """Counts its producers."""
+
+    made = 0
+
+    def producer(self, **options: Any) -> Any:
+        self.made += 1
+        return super().producer(**options)

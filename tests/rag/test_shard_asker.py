@@ -171,7 +171,7 @@ def test_requests_that_are_made_together_are_sent_together() -> None:
     sent: list[object] = []
 
     def told(request: str, when: str, client: object) -> None:
-        if (request, when) == ("produce", "before") and client is playing.asker._producer:
+        if (request, when) == ("produce", "before") and client is playing.asker._producer._started:
             sent.append(client)
 
     async def work() -> Asked:
