@@ -1,7 +1,7 @@
 """A language model and an embedder on 127.0.0.1 with OpenAI's shape that count who asked them: what is counted has to be paid for.
 
 A question names its case (`Case-17`). Every seventh case waits until it is let go, and what was answered after it waits for it.
-So does about every seventh text of a document.
+So does the second text of each document.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
-from zlib import crc32
 
 from millstream.rag.embedders.hashing import Hashing
 from tests.rag.http_server import Reply, answering
@@ -33,7 +32,7 @@ class Counted:
     embedded: Counter[str] = field(default_factory=Counter)
     """How often, by text with its role's prefix."""
     go: asyncio.Event = field(default_factory=asyncio.Event)
-    """While it is clear, every seventh case waits."""
+    """While it is clear, every seventh case and each document's second text wait."""
 
 
 @asynccontextmanager
@@ -41,7 +40,7 @@ async def counting_model() -> AsyncIterator[Counted]:
     counted = Counted()
 
     async def embeddings(texts: list[str]) -> Reply:
-        if any(text.startswith(PASSAGE) and crc32(text.encode()) % 7 == 0 for text in texts):
+        if any(text.startswith(PASSAGE) and "Part 1 " in text for text in texts):
             await counted.go.wait()
         counted.embedded.update(texts)
         vectors = await Hashing(DIMENSIONS).embed(texts, "document")

@@ -20,6 +20,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from millstream.rag.call_cache import cache_key
 from millstream.rag.document import Document, chunk_ids
+from millstream.rag.document_topics import TOPICS
 from millstream.rag.embedder import Embedder
 from millstream.rag.messages import Query, write_document, write_query
 from millstream.rag.parts import part_named
@@ -33,12 +34,12 @@ from tests.scenarios.counting_model import PASSAGE, QUERY, Counted, counting_mod
 from tests.scenarios.judge import end_of, reading
 from tests.scenarios.processes import Workers
 
-DOCUMENTS, VERSIONS = 12, 4
+DOCUMENTS = 12
 QUESTIONS_MAX = 400
 WORKERS = (0, 1)
 KILLS_MIN, KILLS_MAX = 4, 20
 
-FIXED = Document("fixed.md", text="# Parts\n\nEach case has its part.", content_type="text/markdown", version=VERSIONS)
+FIXED = Document("fixed.md", text="# Parts\n\nEach case has its part.", content_type="text/markdown", version=1)
 """Questions are answered from this one alone: what is shown to the model stays the same while all others are edited."""
 
 Record = tuple[bytes, bytes | None]
@@ -61,9 +62,9 @@ def records(job: Job, topic: str) -> list[Record]:
 
 
 def document(number: int, version: int) -> Document:
-    """Some sections stay from one version to the next, some change, some go."""
+    """Some sections stay from one version to the next, some change, some go. The first two are new in each."""
     sections = [
-        f"# Case {number}.{part}\n\nPart {part} of case {number}, {version // (part + 1)}." for part in range(6)
+        f"# Case {number}.{part}\n\nPart {part} of case {number}, {version // (part // 2 + 1)}." for part in range(6)
     ]
     text = "\n\n".join(sections[: 6 - version % 3])
     return Document(f"case-{number}.md", text=text, content_type="text/markdown", version=version)
@@ -88,6 +89,8 @@ class Play:
     """By text how often it had been embedded at the last kill, of those that were told by then."""
     saved: int = 0
     """Texts that were told at a kill, and not in the index."""
+    version: int = 0
+    """Of the documents that were put last."""
 
     async def ask(self, count: int) -> None:
         """At once, for all partitions."""
@@ -98,10 +101,20 @@ class Play:
         self.questions += count
         await asyncio.to_thread(self.producer.flush)
 
-    async def put(self, version: int) -> None:
-        for one in (*(document(number, version) for number in range(DOCUMENTS)), FIXED):
+    async def put(self) -> None:
+        """All documents, in their next version."""
+        self.version += 1
+        for one in self.documents():
             self.producer.produce(f"{self.job.app}.documents", write_document(one), one.uri.encode())
         await asyncio.to_thread(self.producer.flush)
+
+    def documents(self) -> list[Document]:
+        return [*(document(number, self.version) for number in range(DOCUMENTS)), FIXED]
+
+    async def in_the_middle(self) -> bool:
+        """Whether something of a document is paid for (and told) and its next text is waited for."""
+        paid = {text for text in self.counted.embedded if text.startswith(PASSAGE) and f", {self.version}." in text}
+        return bool(paid & set(await self.told_texts()) if self.job.told else paid)
 
     async def kill(self, number: int) -> None:
         """In the middle of answering; and the same worker again."""
@@ -119,11 +132,15 @@ class Play:
 
     async def _note_texts(self) -> None:
         counts = Counter(self.counted.embedded)
-        told = {key for key, _ in await self.read("paid-embeddings")}
-        texts = [text for text in counts if self._key(text) in told]
+        texts = await self.told_texts()
         held = {read_update(key, value).chunk.text for key, value in await self.read("index-updates") if value}
         self.saved += sum(text.startswith(PASSAGE) and text.removeprefix(PASSAGE) not in held for text in texts)
         self.embedded.update({text: counts[text] for text in texts if text not in self.embedded})
+
+    async def told_texts(self) -> list[str]:
+        texts = list(self.counted.embedded)
+        told = {key for key, _ in await self.read("paid-embeddings")}
+        return [text for text in texts if self._key(text) in told]
 
     def _key(self, text: str) -> bytes:
         role, prefix = ("document", PASSAGE) if text.startswith(PASSAGE) else ("query", QUERY)
@@ -151,22 +168,23 @@ async def played(job: Job, folder: Path, counted: Counted, enough: Callable[[Pla
         for number in WORKERS:
             workers.start(number)
         counted.go.set()
-        await play.put(0)
-        await until(lambda: _indexed(play, 0))
+        await play.put()
+        await until(lambda: _indexed(play))
         play.passed = await asyncio.to_thread(_lasts, job, "index-updates")
         for turn in range(KILLS_MAX):
             if turn >= KILLS_MIN and enough(play):
                 break
             wanted = counted.answered.total() + chance.randrange(3, 12)
             counted.go.clear()
-            await play.put(turn % VERSIONS)
+            await play.put()
             await play.ask(15)
             await until(partial(_reached, counted, wanted))
+            await until(play.in_the_middle)
             await play.kill(chance.choice(WORKERS))
             counted.go.set()
             await until(play.all_answered)
-        await play.put(VERSIONS)
-        await until(lambda: _indexed(play, VERSIONS))
+        await play.put()
+        await until(lambda: _indexed(play))
         assert workers.running() == list(WORKERS), workers.logs()
         return play
 
@@ -175,17 +193,7 @@ async def _topics(job: Job) -> None:
     broker = KafkaBroker({"bootstrap.servers": job.bootstrap})
     await broker.start()
     pipeline = job.pipeline(App(job.app))
-    names = (
-        "documents",
-        "index_updates",
-        "documents_status",
-        "queries",
-        "answers",
-        "retrievals",
-        "paid_calls",
-        "paid_embeddings",
-    )
-    await broker.create_topics([pipeline.topic(name).spec() for name in names])
+    await broker.create_topics([pipeline.topic(name).spec() for name in TOPICS])
     await broker.stop()
 
 
@@ -202,10 +210,10 @@ async def _reached(counted: Counted, answers: int) -> bool:
     return counted.answered.total() >= answers
 
 
-async def _indexed(play: Play, version: int) -> bool:
+async def _indexed(play: Play) -> bool:
     last = {key: orjson.loads(value) for key, value in await play.read("documents-status") if value is not None}
     versions = {key: status["version"] for key, status in last.items() if key != FIXED.uri.encode()}
-    return len(last) == DOCUMENTS + 1 and set(versions.values()) == {version}
+    return len(last) == DOCUMENTS + 1 and set(versions.values()) == {play.version}
 
 
 async def judged(play: Play) -> None:
@@ -224,7 +232,7 @@ async def judged(play: Play) -> None:
             assert held.get(key) != (chunk.text, chunk.version), f"{key!r} is put twice"
             held[key] = (chunk.text, int(chunk.version or 0))
     expected = {}
-    for one in (*(document(number, VERSIONS) for number in range(DOCUMENTS)), FIXED):
+    for one in play.documents():
         texts = [piece.text for piece in Markdown().split(one.text or "")]
         expected |= {
             f"{one.uri}#{chunk}".encode(): text for chunk, text in zip(chunk_ids(one.uri, texts), texts, strict=True)
