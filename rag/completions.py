@@ -56,7 +56,9 @@ class Completions:
             await asyncio.wait([shared])
             if not shared.cancelled():  # else whoever asked has gone, and the next asks
                 return _not_paid(shared.result(), said)
-        self._under_way[key] = asked = asyncio.ensure_future(self._asked(key, asker, prompt, model, said))
+        self._under_way[key] = asked = asyncio.ensure_future(
+            _asked_once(self._llm, prompt, model, told_to=self._told_to, key=key, asker=asker, said=said)
+        )
         try:
             completion = await asked
         finally:
@@ -64,20 +66,19 @@ class Completions:
                 del self._under_way[key]
         return Paid(completion, (key, completion_bytes(completion)))
 
-    async def _asked(self, key: bytes, asker: str, prompt: Prompt, model: str | None, said: Said | None) -> Completion:
-        """By somebody whose answer was never committed, else now."""
-        call = await self._told_to.find(key)
-        if call is not None:
-            completion = completion_of(call.result)
-            if said is not None and completion.text:
-                said(completion.text)
-            return completion if call.asker == asker else replace(completion, tokens=Tokens())
-        if said is None:
-            completion = await self._llm.complete(prompt, model)
-        else:
-            completion = await streamed(self._llm, prompt, model, said)
-        await self._told_to.tell(key, PaidCall(asker, completion_bytes(completion)))
-        return completion
+
+async def _asked_once(
+    llm: LLM, prompt: Prompt, model: str | None, *, told_to: PaidElsewhere, key: bytes, asker: str, said: Said | None
+) -> Completion:
+    """By somebody whose answer was never committed, else now. Only who had asked, by its name, is told what it had cost."""
+    call = await told_to.find(key)
+    if call is not None:
+        completion = completion_of(call.result)
+        _say(completion, said)
+        return completion if asker and call.asker == asker else replace(completion, tokens=Tokens())
+    completion = await (llm.complete(prompt, model) if said is None else streamed(llm, prompt, model, said))
+    await told_to.tell(key, PaidCall(asker, completion_bytes(completion)))
+    return completion
 
 
 def told_model(llm: LLM, told_to: PaidElsewhere | None) -> LLM:
@@ -98,19 +99,19 @@ class ToldModel:
     async def complete(self, prompt: Prompt, model: str | None = None) -> Completion:
         """What is found costs no tokens. Raises what the model raises."""
         key = completion_key(self._llm, prompt, model, "told")
-        if (call := await self._told_to.find(key)) is not None:
-            return replace(completion_of(call.result), tokens=Tokens())
-        completion = await self._llm.complete(prompt, model)
-        await self._told_to.tell(key, PaidCall("", completion_bytes(completion)))
-        return completion
+        return await _asked_once(self._llm, prompt, model, told_to=self._told_to, key=key, asker="", said=None)
 
     async def close(self) -> None:
         """The model is its giver's."""
 
 
-def _not_paid(completion: Completion, said: Said | None) -> Paid:
+def _say(completion: Completion, said: Said | None) -> None:
     if said is not None and completion.text:
         said(completion.text)
+
+
+def _not_paid(completion: Completion, said: Said | None) -> Paid:
+    _say(completion, said)
     return Paid(replace(completion, tokens=Tokens()))
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import httpx2 as httpx
 import orjson
 import pytest
 
@@ -19,7 +18,7 @@ from millstream.rag.prompt import Prompt
 from millstream.topics.arrow_buffers import large_binary
 from millstream.topics.batch import Partition, Records
 from millstream.topics.memory import MemoryBroker
-from tests.rag.served import gateway, running
+from tests.rag.served import asked
 
 ANSWER = "The lamp is made in Jena. [1]"
 QUESTION = {"question": "Where is the lamp made?", "fresh": True}
@@ -29,14 +28,7 @@ TOPIC = "shop.answer-drafts"
 
 @pytest.fixture
 async def http() -> AsyncIterator[Any]:
-    broker = MemoryBroker()
-    async with (
-        running(broker, "shop"),
-        gateway(broker, "shop") as url,
-        httpx.AsyncClient(base_url=url, timeout=60) as client,
-    ):
-        record = {"text": "The lamp is made in Jena.", "content_type": "text/markdown"}
-        assert (await client.put("/v1/documents/lamp.md", json=record)).status_code == 200
+    async with asked(MemoryBroker(), "shop", {"lamp.md": {"text": "The lamp is made in Jena."}}) as client:
         yield client
 
 

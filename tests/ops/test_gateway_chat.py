@@ -6,25 +6,19 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
 from millstream.ops.gateway.chat import asked_of
 from millstream.rag.terms import Terms
 from millstream.topics.memory import MemoryBroker
-from tests.rag.served import gateway, running
+from tests.rag.served import asked
+
+LAMP = {"lamp.md": {"text": "The lamp is made in Jena.", "metadata": {"lang": "en"}}}
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[Any]:
-    broker = MemoryBroker()
-    async with (
-        running(broker, "shop"),
-        gateway(broker, "shop") as url,
-        httpx.AsyncClient(base_url=url, timeout=60) as client,
-    ):
-        record = {"text": "The lamp is made in Jena.", "content_type": "text/markdown", "metadata": {"lang": "en"}}
-        assert (await client.put("/v1/documents/lamp.md", json=record)).status_code == 200
+    async with asked(MemoryBroker(), "shop", LAMP) as client:
         yield client
 
 

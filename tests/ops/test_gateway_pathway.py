@@ -6,11 +6,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 
 from millstream.topics.memory import MemoryBroker
-from tests.rag.served import bound_answer, gateway, running
+from tests.rag.served import asked, bound_answer
 
 MARKDOWN = "text/markdown"
 
@@ -18,15 +17,15 @@ MARKDOWN = "text/markdown"
 @pytest.fixture
 async def http() -> AsyncIterator[Any]:
     broker = MemoryBroker()
-    async with (
-        running(broker, "shop"),
-        gateway(broker, "shop", answer=bound_answer(broker, "shop")) as url,
-        httpx.AsyncClient(base_url=url, timeout=60) as client,
-    ):
-        for name, town, when in (("lamp", "Jena", 1_700_000_000), ("clock", "Turin", 1_600_000_000)):
-            record = {"text": f"The {name} is made in {town}.", "content_type": MARKDOWN, "modified_at": when * 1_000}
-            put = await client.put(f"/v1/documents/docs/{name}.md", json=record | {"metadata": {"owner": "ada"}})
-            assert put.status_code == 200
+    documents = {
+        f"docs/{name}.md": {
+            "text": f"The {name} is made in {town}.",
+            "modified_at": when * 1_000,
+            "metadata": {"owner": "ada"},
+        }
+        for name, town, when in (("lamp", "Jena", 1_700_000_000), ("clock", "Turin", 1_600_000_000))
+    }
+    async with asked(broker, "shop", documents, answer=bound_answer(broker, "shop")) as client:
         await client.post("/v1/retrievals", json={"question": "lamp", "fresh": True})
         yield client
 

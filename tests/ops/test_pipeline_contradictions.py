@@ -6,7 +6,6 @@ import pytest
 
 from millstream import App
 from millstream.ops.describe.outline import outline_of
-from millstream.ops.errors import PipelineFileError
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.rag.contradiction import ContradictionSettings
 from millstream.rag.operators.contradictions import Contradictions
@@ -14,6 +13,7 @@ from millstream.rag.parse_job import Part
 from millstream.rag.pipeline import document_pipeline
 from millstream.workers.errors import PlanError
 from millstream.workers.graph import Work
+from tests.ops.mistakes import is_named
 
 RIGHT = """\
 app: help
@@ -53,24 +53,20 @@ def test_without_it_nobody_looks() -> None:
 
 
 _WRONG = """
-{alike_min: 0.8}     | {alike: 0.8}          | 5: 'alike' is not a key of the judge 'numbers'
+{alike_min: 0.8}     | {alike: 0.8}          | 5: 'alike' is not a key of the judge 'numbers'...
 judge: {numbers:     | judge: {number:       | 5: no judge 'number'; did you mean 'numbers'?
 judge: {numbers: {alike_min: 0.8}} | judge: os.path | 5: no judge 'os.path'; there are llm, numbers
 neighbours_max: 3    | neighbors_max: 3      | 6: 'neighbors_max' is not a key of contradictions; did you mean 'neighbours_max'?
 neighbours_max: 3    | neighbours_max: 0     | 6: 'neighbours_max': expected a whole number from 1 up, got '0'
 similarity_min: 0.7  | similarity_min: far   | 7: 'similarity_min': expected a number, got 'far'
 similarity_min: 0.7  | similarity_min: 2     | 4: 'contradictions': similarity_min must be a cosine, from -1 to 1, got 2
-{numbers: {alike_min: 0.8}} | llm            | 2: contradictions: the judge 'llm' needs a model, and 'quote' is none
+{numbers: {alike_min: 0.8}} | llm            | 2: contradictions: the judge 'llm' needs a model, and 'quote' is none...
 """
 
 
 @pytest.mark.parametrize("line", _WRONG.strip().splitlines())
 def test_a_mistake_is_named_with_file_and_line(line: str) -> None:
-    right, wrong, expected = (part.strip() for part in line.split(" | "))
-    assert right in RIGHT
-    with pytest.raises(PipelineFileError) as raised:
-        pipeline_of(RIGHT.replace(right, wrong, 1))
-    assert str(raised.value).startswith(f"pipeline.yaml:{expected}")
+    is_named(RIGHT, line)
 
 
 def test_an_index_in_shards_has_no_neighbours_to_look_at() -> None:

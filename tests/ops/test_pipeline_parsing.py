@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from millstream.ops.errors import PipelineFileError
 from millstream.ops.pipeline_yaml.build import pipeline_of
 from millstream.rag.operators.ingest import Ingest
 from millstream.rag.parse_job import Part
 from millstream.rag.parse_pool import ParseSettings
 from millstream.rag.parser import Limits
 from millstream.workers.graph import Work
+from tests.ops.mistakes import is_named
 
 RIGHT = """\
 app: help
@@ -44,8 +44,4 @@ pages_max: 9  | pages_max: 0   | 4: 'pages_max': expected a whole number from 1 
 
 @pytest.mark.parametrize("line", _WRONG.strip().splitlines())
 def test_a_mistake_is_named_with_file_and_line(line: str) -> None:
-    right, wrong, expected = (part.strip() for part in line.split(" | "))
-    assert right in RIGHT
-    with pytest.raises(PipelineFileError) as raised:
-        pipeline_of(RIGHT.replace(right, wrong, 1))
-    assert str(raised.value) == f"pipeline.yaml:{expected}"
+    is_named(RIGHT, line)

@@ -1,4 +1,4 @@
-"""A document pipeline that runs in a worker, and a gateway before it."""
+"""A document pipeline that runs in a worker, and a gateway before it, and a client of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
+
+import httpx2 as httpx
 
 from millstream.ops.gateway.door import Door
 from millstream.ops.gateway.run import late_answers
@@ -64,3 +67,19 @@ def bound_answer(broker: Broker, name: str) -> Answer:
     document_pipeline(app, ingest=False, embedder=Part("hashing", {"dimensions": 64}))
     (answer,) = bind_answers(app, broker, MemoryDatabase)
     return answer
+
+
+@asynccontextmanager
+async def asked(
+    broker: Broker, name: str, documents: dict[str, dict[str, Any]], answer: Answer | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a gateway before a worker; `documents` were put through it, by their URIs."""
+    async with (
+        running(broker, name),
+        gateway(broker, name, answer=answer) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+    ):
+        for uri, record in documents.items():
+            put = await client.put(f"/v1/documents/{uri}", json={"content_type": "text/markdown"} | record)
+            assert put.status_code == 200, put.text
+        yield client
