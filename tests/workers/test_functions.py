@@ -186,12 +186,15 @@ def test_limits_are_for_functions_that_wait(method: str) -> None:
 
 async def test_calls_run_beside_each_other_within_the_limit() -> None:
     """In a worker: never more than `concurrency_max` at once, as many as that at some time, and results in order."""
-    under_way, most = 0, 0
+    under_way, most, as_many = 0, 0, asyncio.Event()
 
     async def slow(row: Row) -> Row:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        if under_way == 5:
+            as_many.set()
+        await as_many.wait()  # the first ones: till five are there
         for _ in range(row["id"] * 7 % 20):
             await asyncio.sleep(0)
         under_way -= 1
