@@ -87,12 +87,18 @@ def _one(text: str, pattern: str) -> str:
         return re.escape(text)
     turned = text.startswith("[!")
     members = text[2 if turned else 1 : -1]
-    ranges = re.sub(r"([\\\^\[\]&~|])", r"\\\1", members)
+    ranges = "".join(_ranges(members))
     try:
-        re.compile(f"[{ranges}]")
+        return re.compile(f"[{'^' if turned else ''}{ranges}]").pattern
     except re.error:
         raise FilterError(f"filter: in the glob pattern {pattern!r} {text!r} is no set of characters") from None
-    return f"[{'^' if turned else ''}{ranges}]"
+
+
+def _ranges(members: str) -> Iterator[str]:
+    """Each end escaped: two dashes, or two ampersands, are more than characters to `re`."""
+    for found in re.finditer(r"(.)-(.)|.", members, re.DOTALL):
+        first, last = found.groups()
+        yield re.escape(found.group()) if first is None else f"{re.escape(first)}-{re.escape(last)}"
 
 
 class GlobFilter:
