@@ -15,6 +15,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from ..state.checkpoint import CheckpointClock, write
@@ -113,15 +114,15 @@ class ShardRuntime:
                 self.commit_begun_s = monotonic_s()
                 return ev.Prepared(number, epoch, await self._in_thread(self._prepare), self._checkpoint_comes())
             case do.AwaitAcknowledgements():
-                ahead = await self._meanwhile(instruction, self._await_acknowledgements())
+                ahead = await self._meanwhile(instruction, self._await_acknowledgements)
                 return ev.Acknowledged(number, epoch, ahead)
             case do.SendOffsets():
-                sent = self._open_producer().send_offsets(self.around.settings.name, dict(self.preparing))
-                return ev.OffsetsSent(number, epoch, await self._meanwhile(instruction, sent))
+                send = partial(self._open_producer().send_offsets, self.around.settings.name, dict(self.preparing))
+                return ev.OffsetsSent(number, epoch, await self._meanwhile(instruction, send))
             case do.CommitTransaction():
-                return await self._commit(instruction, self._open_producer().commit())
+                return await self._commit(instruction, self._open_producer().commit)
             case do.CommitOffsets():
-                return await self._commit(instruction, self.around.consumer.commit(dict(self.preparing)))
+                return await self._commit(instruction, partial(self.around.consumer.commit, dict(self.preparing)))
             case do.WriteCheckpoint():
                 await self._in_thread(self._write_checkpoint)
                 return ev.CheckpointWritten(number, epoch)
@@ -149,7 +150,7 @@ class ShardRuntime:
         """Build the tasks and bring their states back."""
         await self._in_thread(self._build_tasks)
         self.recovery = recovery = Recovery(self.around, self.number, self.tasks, self._database)
-        await self._timed("restore", recovery.states(self._in_restorer))
+        await self._timed("restore", partial(recovery.states, self._in_restorer))
         self.recovery = None
         self.changelog_ends = recovery.changelog_ends
         starts = await recovery.starts(self.committed)
@@ -257,7 +258,7 @@ class ShardRuntime:
         await self.outbox.hand_over(producer, wall_ms(), outputs_first=not self.around.settings.exactly_once)
 
     async def _await_acknowledgements(self) -> None:
-        ends = await self._timed("acknowledge", self.outbox.acknowledged())
+        ends = await self._timed("acknowledge", self.outbox.acknowledged)
         self.changelog_ends |= {store: by_partition[self.number] for store, by_partition in ends.items()}
 
     def _checkpoint_comes(self) -> bool:
@@ -265,8 +266,8 @@ class ShardRuntime:
         now_ms = wall_ms()
         return self.checkpoints.committed(now_ms, self.prepared_bytes).due(now_ms)
 
-    async def _commit(self, step: do.CommitStep, asked: Awaitable[None]) -> ev.CommitDone:
-        ahead = await self._meanwhile(step, self._timed("commit", asked))
+    async def _commit(self, step: do.CommitStep, ask: Callable[[], Awaitable[None]]) -> ev.CommitDone:
+        ahead = await self._meanwhile(step, partial(self._timed, "commit", ask))
         took_s = monotonic_s() - self.commit_begun_s
         self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
@@ -274,16 +275,16 @@ class ShardRuntime:
         self.checkpoints = self.checkpoints.committed(wall_ms(), self.prepared_bytes)
         return ev.CommitDone(self.number, step.epoch, ahead, self.checkpoints.due_at_ms())
 
-    async def _meanwhile(self, step: do.CommitStep, asked: Awaitable[None]) -> ev.Processed | None:
+    async def _meanwhile(self, step: do.CommitStep, ask: Callable[[], Awaitable[None]]) -> ev.Processed | None:
         """What the broker is asked for, and beside it the next batch. Raises what either raises, the broker's before the other's.
 
         The batch changes states and the outbox, which the commit has taken its part of already: nothing of it is in this
         transaction.
         """
         if not step.ahead:
-            await asked
+            await ask()
             return None
-        answer = asyncio.ensure_future(asked)
+        answer = asyncio.ensure_future(ask())
         try:
             worked = await self._process(step.ahead, step.epoch)
         except asyncio.CancelledError:
@@ -372,9 +373,9 @@ class ShardRuntime:
     async def _in_restorer(self, work: Callable[[], Result]) -> Result:
         return await in_executor(self.around.restorer, work)
 
-    async def _timed(self, what: str, awaitable: Awaitable[Result]) -> Result:
+    async def _timed(self, what: str, ask: Callable[[], Awaitable[Result]]) -> Result:
         begun = monotonic_s()
-        result = await awaitable
+        result = await ask()
         self.around.instrument.observe(f"{what}_seconds", monotonic_s() - begun, shard=str(self.number))
         return result
 
