@@ -267,7 +267,7 @@ class ShardRuntime:
         return self.checkpoints.committed(now_ms, self.prepared_bytes).due(now_ms)
 
     async def _commit(self, step: do.CommitStep, ask: Callable[[], Awaitable[None]]) -> ev.CommitDone:
-        ahead = await self._meanwhile(step, partial(self._timed, "commit", ask))
+        ahead = await self._meanwhile(step, lambda: self._timed("commit", ask))
         took_s = monotonic_s() - self.commit_begun_s
         self.around.instrument.observe("commit_cycle_seconds", took_s, shard=str(self.number))
         self.committed = dict(self.preparing)
