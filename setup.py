@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: every package below a layer's folder, by rule instead of by list, and the native library.
 
 The repository's root is the package `millstream`, so `topics/kafka` is `millstream.topics.kafka`. Tests, examples and
-benchmarks are in no layer: they stay out of the wheel.
+benchmarks are in no layer: they stay out of the wheel, but for the example that the demo runs.
 
 The native library (native) is plain C without Python's headers, so any compiler will do: $CC, the machine's `cc`, or
 the one in the package `ziglang` where that is installed. Where there is none the package works without it, more slowly.
@@ -79,8 +79,11 @@ if __name__ == "__main__":
             "millstream",
             *(f"millstream.{name}" for name in find_packages(include=[*LAYERS, *(f"{layer}.*" for layer in LAYERS)])),
         ],
-        # Everything beside the code belongs to it: pages, prompts, sample documents, pinned checksums.
-        package_data={"millstream": ["py.typed"], **{f"millstream.{layer}": ["**/*"] for layer in LAYERS}},
+        # Everything beside the code belongs to it: pages, prompts, pinned checksums, and what `millstream demo` shows.
+        package_data={
+            "millstream": ["py.typed", "examples/shop/**/*"],
+            **{f"millstream.{layer}": ["**/*"] for layer in LAYERS},
+        },
         exclude_package_data={"": ["*.pyc", "*.so", "**/__pycache__/*"]},
         include_package_data=False,  # or MANIFEST.in, which serves the sdist, would put the tests into the wheel
         ext_modules=[

@@ -60,7 +60,7 @@ def place_of(settings: DemoSettings) -> Iterator[Place]:
     source = settings.example / "documents"
     if not source.is_dir():
         raise DemoUnusable(
-            f"the demo's documents are not in {source}: it runs from a checkout of the repository, by `make demo`"
+            f"the demo's documents are not in {source}: install millstream again, or run `make demo` in a checkout"
         )
     place = Place(settings.folder.absolute())
     place.folder.mkdir(parents=True, exist_ok=True)

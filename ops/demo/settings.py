@@ -8,7 +8,7 @@ from typing import Final
 
 FOLDER: Final = Path(".millstream-demo")
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "shop"
-"""In a checkout; a wheel does not hold it."""
+"""A wheel holds this one of the examples."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,6 @@ def test_what_was_kept_is_replaced_by_the_next_demo(tmp_path: Path) -> None:
 
 def test_without_the_example_it_says_where_it_runs(tmp_path: Path) -> None:
     settings = DemoSettings(folder=tmp_path / "demo", example=tmp_path / "none")
-    with pytest.raises(DemoUnusable, match="it runs from a checkout"), place_of(settings):
+    with pytest.raises(DemoUnusable, match="install millstream again"), place_of(settings):
         pytest.fail("there are no documents")
     assert not settings.folder.exists()

@@ -42,10 +42,11 @@ def wheel(checkout: Path) -> zipfile.ZipFile:
 
 
 def test_the_wheel_is_the_package(wheel: zipfile.ZipFile, checkout: Path) -> None:
-    """Every file of the layers, data files too, at its place below `millstream/`; no test, no benchmark, no example."""
+    """Every file of the layers, data files too, at its place below `millstream/`; no test, no benchmark, no example but the demo's."""
     held = sorted(name for name in wheel.namelist() if ".dist-info/" not in name)
     layers = [path for layer in LAYERS for path in (checkout / layer).rglob("*") if path.is_file()]
-    ours = ["__init__.py", "py.typed", *(path.relative_to(checkout).as_posix() for path in layers)]
+    shown = [path for path in (checkout / "examples/shop").rglob("*") if path.is_file()]
+    ours = ["__init__.py", "py.typed", *(path.relative_to(checkout).as_posix() for path in (*layers, *shown))]
     assert held == sorted(f"millstream/{name}" for name in ours)
 
 
