@@ -1,26 +1,24 @@
 """Approximate search in a graph: usearch's HNSW, bfloat16, cosine. 0.65 ms at 100,000 x 384, recall@10 0.99.
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using HNSW graphs", 2016. What was measured
-and is built in: vectors are added by one thread (with two, some are never found again: usearch #735); `expansion_search` 128;
-removals leave tombstones whose places are used again, and recall sinks slowly (.996 to .986 after 30 % replaced, .976 after
-all): rebuild after half was replaced, beside the searches, then swap. A filter that leaves few is an exact scan of those; one that
-leaves many is a search for more than asked, since usearch takes no predicate.
+and is built in: `expansion_search` 128; places of vectors that went are used again (`vector_graph.py`), and recall sinks slowly (.996
+to .986 after 30 % replaced, .976 after all): rebuild after half was replaced, beside the searches, then swap. A filter that leaves
+few is an exact scan of those; one that leaves many is a search for more than asked, since usearch takes no predicate.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 
 from ..errors import IndexDamagedError
 from ..index import Bitmap, Found, Numbers, Rebuild, Vector, Vectors, none_found, top
-from ..native import usearch_index
 from ..rebuilding import Building
 from ..rows import Rows
+from ..vector_graph import VectorGraph
 
 GraphType = Literal["bf16", "f16", "i8", "f32"]
 
@@ -58,12 +56,11 @@ class Hnsw:
             "expansion_add": expansion_add,
             "expansion_search": expansion_search,
         }
-        self._expansion = expansion_search
         self._rebuild_share = rebuild_share
         self._clear()
 
     def _clear(self) -> None:
-        self._graph: Any = usearch_index()(**self._options)
+        self._graph = VectorGraph(self._options)
         self.rows = Rows(self._dimensions, np.float16)
         self._replaced = 0
         self._rebuild: _GraphBuild | None = None
@@ -83,14 +80,14 @@ class Hnsw:
         if not len(numbers):
             return
         self.remove(numbers)
-        self._graph.add(numbers.astype(np.uint64), vectors, threads=1)
+        self._graph.add(numbers, vectors)
         self.rows.put(numbers, vectors)
         self._touch(numbers)
 
     def remove(self, numbers: Numbers) -> None:
         there = self.rows.drop(numbers)
         if len(there):
-            self._graph.remove(there.astype(np.uint64), threads=1)
+            self._graph.remove(there)
             self._replaced += len(there)
             self._touch(there)
 
@@ -119,12 +116,8 @@ class Hnsw:
         return top(numbers, self.rows.similarities(vector, numbers), k)
 
     def _nearest(self, vector: Vector, k: int, expansion: int) -> Found:
-        self._graph.expansion_search = max(self._expansion, expansion)
-        fetch = min(
-            max(k, min(2 * k, self._expansion)), len(self)
-        )  # the graph orders by rounded vectors, the rows by better
-        keys = np.asarray(self._graph.search(vector, fetch, threads=1).keys).astype(np.int64)
-        return top(keys, self.rows.similarities(vector, keys), k)
+        numbers = self._graph.nearest(vector, min(k, len(self)), expansion)
+        return top(numbers, self.rows.similarities(vector, numbers), k)
 
     def similarities(self, vector: Vector, numbers: Numbers) -> Vector:
         return self.rows.similarities(vector, numbers)
@@ -133,7 +126,7 @@ class Hnsw:
         return self.rows.get(numbers)
 
     def begin_rebuild(self) -> Rebuild:
-        self._rebuild = _GraphBuild(usearch_index()(**self._options), self.rows)
+        self._rebuild = _GraphBuild(VectorGraph(self._options), self.rows)
         return self._rebuild
 
     def finish_rebuild(self, rebuild: Rebuild) -> bool:
@@ -146,38 +139,24 @@ class Hnsw:
         return True
 
     def save(self, path: Path) -> None:
-        aside = path.with_name(path.name + ".new")
-        self._graph.save(str(aside))
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.rename(path)
+        self._graph.save(path)
 
     def load(self, path: Path, numbers: Numbers, vectors: Vectors) -> None:
         self._clear()
         try:
-            self._graph.load(str(path))
-            fits = len(self._graph) == len(numbers) and bool(np.all(self._graph.contains(numbers.astype(np.uint64))))
-        except (RuntimeError, ValueError, OSError) as error:
+            self._graph.load(path, numbers)
+        except IndexDamagedError:
             self._clear()
-            raise IndexDamagedError(f"{path}: {error}") from error
-        if not fits or self._graph.ndim != self._dimensions:
-            self._clear()
-            raise IndexDamagedError(f"{path}: it is not the graph of these {len(numbers)} vectors")
+            raise
         self.rows.put(numbers, vectors)
 
 
 class _GraphBuild:
     """A graph of its own over the same rows."""
 
-    def __init__(self, graph: Any, rows: Rows) -> None:
+    def __init__(self, graph: VectorGraph, rows: Rows) -> None:
         self.graph = graph
-        self.building = Building(rows, self._add, self._remove)
+        self.building = Building(rows, graph.add, graph.remove)
 
     def run(self) -> None:
         self.building.run()
-
-    def _add(self, numbers: Numbers, vectors: Vectors) -> None:
-        self.graph.add(numbers.astype(np.uint64), vectors, threads=1)
-
-    def _remove(self, numbers: Numbers) -> None:
-        self.graph.remove(numbers.astype(np.uint64), threads=1)
