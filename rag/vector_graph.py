@@ -51,11 +51,11 @@ class VectorGraph:
         if len(self._gone) >= _GONE_MAX:
             self._take_out()
 
-    def nearest(self, vector: Vector, k: int, expansion: int) -> Numbers:
+    def nearest(self, vector: Vector, k: int) -> Numbers:
         """At least `k`, where there are so many: the graph orders by rounded vectors, so some more are for the caller to order."""
         gone = len(self._gone)
         fetch = min(max(k + gone, min(2 * k + gone, self._expansion)), len(self._graph))
-        self._graph.expansion_search = max(self._expansion, expansion, fetch)
+        self._graph.expansion_search = max(self._expansion, fetch)
         keys = np.asarray(self._graph.search(vector, fetch, threads=1).keys).astype(np.uint64)
         numbers = (keys & _NUMBER_MASK).astype(np.int64)
         is_there: Bitmap = self._turns[numbers] == keys >> _TURN_SHIFT

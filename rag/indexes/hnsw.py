@@ -99,12 +99,12 @@ class Hnsw:
         if not len(self) or k < 1:
             return none_found()
         if allowed is None:
-            return self._nearest(vector, k, max(k, 1))
+            return self._nearest(vector, k)
         matching = self.rows.numbers(allowed)
         fetch = math.ceil(4 * k * len(self) / max(1, len(matching)))
         if len(matching) <= _SCAN_ROWS_MAX or fetch > _FETCH_MAX:
             return self._scan(vector, k, matching)
-        found = self._nearest(vector, min(fetch, len(self)), fetch)
+        found = self._nearest(vector, fetch)
         good = allowed[np.minimum(found.numbers, len(allowed) - 1)] & (found.numbers < len(allowed))
         if int(good.sum()) < k:  # what matches is far from the question: rare, and then exact
             return self._scan(vector, k, matching)
@@ -115,8 +115,8 @@ class Hnsw:
             return none_found()
         return top(numbers, self.rows.similarities(vector, numbers), k)
 
-    def _nearest(self, vector: Vector, k: int, expansion: int) -> Found:
-        numbers = self._graph.nearest(vector, min(k, len(self)), expansion)
+    def _nearest(self, vector: Vector, k: int) -> Found:
+        numbers = self._graph.nearest(vector, k)
         return top(numbers, self.rows.similarities(vector, numbers), k)
 
     def similarities(self, vector: Vector, numbers: Numbers) -> Vector:

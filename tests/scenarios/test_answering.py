@@ -35,7 +35,6 @@ from tests.scenarios.judge import end_of, reading
 from tests.scenarios.processes import Workers
 
 DOCUMENTS = 12
-QUESTIONS_MAX = 400
 WORKERS = (0, 1)
 KILLS_MIN, KILLS_MAX = 4, 20
 
